@@ -1,0 +1,2 @@
+//! A lock-free CircuitBreaker, the default.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Support for engines that dial: resolve, dial, count.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The composition root: names in a file become engines.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! A minimal HttpServer on hyper.
+#![forbid(unsafe_code)]

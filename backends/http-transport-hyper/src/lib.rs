@@ -1,0 +1,2 @@
+//! HttpTransport on hyper's connection API with a pool of its own.
+#![forbid(unsafe_code)]

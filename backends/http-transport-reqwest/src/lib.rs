@@ -1,0 +1,2 @@
+//! HttpTransport on reqwest.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! KafkaDriver on librdkafka.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The program that runs every suite on every engine and reports.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Starts the real servers that the suites talk to.
+#![forbid(unsafe_code)]
