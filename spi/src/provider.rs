@@ -1,0 +1,176 @@
+//! How an engine, ours or a stranger's, offers itself to an environment.
+//!
+//! ```text
+//!  onex.toml ─► environment ─► Provider::check (every section) ─► Provider::open (in order) ─► Engine
+//! ```
+//!
+//! A provider never reads the environment's file: it is handed the section that named it, as a
+//! [`Table`] without the key `engine` and without the policy's own tables, secrets already resolved.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+pub use toml::{Table, Value};
+
+use crate::breaker::CircuitBreaker;
+use crate::http::{HttpServer, HttpTransport, Resolver};
+use crate::kafka::KafkaDriver;
+use crate::{Clock, Error, Result};
+
+/// The engine ports that a section of the environment can name.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Port {
+    /// [`HttpTransport`], section `http`.
+    HttpTransport,
+    /// [`HttpServer`], section `http_server`.
+    HttpServer,
+    /// [`KafkaDriver`], section `kafka`.
+    KafkaDriver,
+    /// [`CircuitBreaker`], section `breaker`.
+    CircuitBreaker,
+}
+
+impl Port {
+    /// Every port, in the order in which an environment opens them.
+    pub const ALL: &'static [Self] =
+        &[Self::CircuitBreaker, Self::HttpTransport, Self::HttpServer, Self::KafkaDriver];
+
+    /// The name of the port's section in a file.
+    #[must_use]
+    pub fn section(self) -> &'static str {
+        match self {
+            Self::HttpTransport => "http",
+            Self::HttpServer => "http_server",
+            Self::KafkaDriver => "kafka",
+            Self::CircuitBreaker => "breaker",
+        }
+    }
+}
+
+/// An open engine.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub enum Engine {
+    /// Moves HTTP exchanges.
+    HttpTransport(Arc<dyn HttpTransport>),
+    /// Serves HTTP.
+    HttpServer(Arc<dyn HttpServer>),
+    /// Moves Kafka records.
+    KafkaDriver(Arc<dyn KafkaDriver>),
+    /// Decides about calls.
+    CircuitBreaker(Arc<dyn CircuitBreaker>),
+}
+
+impl Engine {
+    /// The port that this engine fills.
+    #[must_use]
+    pub fn port(&self) -> Port {
+        match self {
+            Self::HttpTransport(_) => Port::HttpTransport,
+            Self::HttpServer(_) => Port::HttpServer,
+            Self::KafkaDriver(_) => Port::KafkaDriver,
+            Self::CircuitBreaker(_) => Port::CircuitBreaker,
+        }
+    }
+}
+
+/// One key of a section that the engine does not accept.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyError {
+    /// Where the key stands below the section, outermost first; empty = the section itself.
+    pub path: Vec<String>,
+    /// What is wrong and which keys or values would be right.
+    pub message: String,
+}
+
+impl KeyError {
+    /// Makes an error for the key at `path` (dotted below the section, `""` for the section itself).
+    pub fn new(path: &str, message: impl Into<String>) -> Self {
+        let path = path.split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        Self { path, message: message.into() }
+    }
+
+    /// Checks `table` against the engine's config type: an unknown key or a wrong type is a key error.
+    #[must_use]
+    pub fn of_config<C: DeserializeOwned>(table: &Table) -> Vec<Self> {
+        read_config::<C>(table.clone()).err().into_iter().collect()
+    }
+}
+
+fn read_config<C: DeserializeOwned>(table: Table) -> std::result::Result<C, KeyError> {
+    table.try_into::<C>().map_err(|error| {
+        let text = error.message().to_owned();
+        // serde names an unknown or missing key in back quotes; toml shows the key of a bad value as "in `key`".
+        let named = text.split('`').nth(1).filter(|_| text.contains("field `")).map(str::to_owned);
+        let shown = error.to_string();
+        let place =
+            shown.rsplit_once("in `").map(|(_, rest)| rest.trim_end().trim_end_matches('`').to_owned());
+        KeyError::new(&named.or(place).unwrap_or_default(), text)
+    })
+}
+
+/// Reads an engine's config from its section.
+///
+/// # Errors
+/// `InvalidInput` naming the key, the rule and the known keys.
+pub fn parse_config<C: DeserializeOwned>(operation: &'static str, table: Table) -> Result<C> {
+    read_config(table)
+        .map_err(|error| Error::invalid(operation, format!("{}: {}", error.path.join("."), error.message)))
+}
+
+/// What an engine may use while it is opened, and keep.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct OpenContext {
+    /// The clock for every timer of the engine.
+    pub clock: Arc<dyn Clock>,
+    /// The seed for every random decision of the engine.
+    pub seed: u64,
+    /// The resolver that a dialling engine must ask, where one is given; `None` = the engine's own.
+    pub resolver: Option<Arc<dyn Resolver>>,
+}
+
+impl OpenContext {
+    /// Makes a context with a clock and a seed.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, seed: u64) -> Self {
+        Self { clock, seed, resolver: None }
+    }
+
+    /// Hands dialling engines the one resolver that they may ask.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
+        self.resolver = Some(resolver);
+        self
+    }
+}
+
+/// Offers one or more engines under one name.
+#[async_trait]
+pub trait Provider: fmt::Debug + Send + Sync + 'static {
+    /// The name that a section gives in `engine = ".."`.
+    fn name(&self) -> &str;
+
+    /// The ports that this provider can fill.
+    fn ports(&self) -> &[Port];
+
+    /// Whether the engine is meant for production; memory engines and mocks say `false`.
+    fn production(&self) -> bool;
+
+    /// Checks a section without opening anything; empty = good.
+    fn check(&self, port: Port, table: &Table) -> Vec<KeyError>;
+
+    /// Opens an engine from a section that [`check`](Provider::check) accepted.
+    ///
+    /// # Errors
+    /// `Unsupported` for a port that is not in [`ports`](Provider::ports); else what the engine meets.
+    /// # Cancellation
+    /// Leaves nothing open.
+    async fn open(&self, port: Port, table: Table, context: &OpenContext) -> Result<Engine>;
+}
+
+const _: fn(&dyn Provider) = |_| ();

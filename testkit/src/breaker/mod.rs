@@ -1,0 +1,1 @@
+//! The breaker suite, its broken breakers and the reference breaker.

@@ -1,0 +1,1 @@
+//! The HTTP suites, their broken engines, scripted servers and mocks.

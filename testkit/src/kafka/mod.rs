@@ -1,0 +1,1 @@
+//! The Kafka suites, their broken engines and mocks.
