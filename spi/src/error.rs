@@ -246,10 +246,9 @@ impl Error {
                 return Some(ours.clone());
             }
             // io::Error hides its payload from the source chain and shows the payload's source instead.
-            if let Some(inner) = chain.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-                if let Some(ours) = Self::find_in(inner) {
-                    return Some(ours);
-                }
+            let hidden = chain.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            if let Some(ours) = hidden.and_then(|inner| Self::find_in(inner)) {
+                return Some(ours);
             }
             chain = chain.source()?;
         }

@@ -145,7 +145,7 @@ impl Body for HttpBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Stream(_, hint) => hint.clone(),
+            Kind::Stream(_, hint) => *hint,
             Kind::Replayable(_, len, current) => match (current, len) {
                 (Some(current), _) => current.size_hint(),
                 (None, Some(len)) => SizeHint::with_exact(*len),

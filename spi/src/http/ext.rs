@@ -84,10 +84,10 @@ pub struct RequestBuilder<'a, C: HttpClient + ?Sized> {
 
 impl<C: HttpClient + ?Sized> RequestBuilder<'_, C> {
     fn change(mut self, change: impl FnOnce(&mut HttpRequest) -> Result<()>) -> Self {
-        if let Ok(request) = &mut self.request {
-            if let Err(error) = change(request) {
-                self.request = Err(error);
-            }
+        if let Ok(request) = &mut self.request
+            && let Err(error) = change(request)
+        {
+            self.request = Err(error);
         }
         self
     }
