@@ -130,7 +130,7 @@ pub struct Row {
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::ASCII_MARKDOWN);
+    table.load_style(comfy_table::presets::ASCII_MARKDOWN);
     table.set_header([
         "comparison",
         "raw ns",
