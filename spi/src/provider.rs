@@ -34,9 +34,10 @@ pub enum Port {
 }
 
 impl Port {
-    /// Every port, in the order in which an environment opens them.
+    /// Every port, in the order in which an environment opens them; the server last, so that it is drained
+    /// first, while what its handlers use is still open.
     pub const ALL: &'static [Self] =
-        &[Self::CircuitBreaker, Self::HttpTransport, Self::HttpServer, Self::KafkaDriver];
+        &[Self::CircuitBreaker, Self::HttpTransport, Self::KafkaDriver, Self::HttpServer];
 
     /// The name of the port's section in a file.
     #[must_use]
@@ -104,12 +105,15 @@ impl KeyError {
 fn read_config<C: DeserializeOwned>(table: Table) -> std::result::Result<C, KeyError> {
     table.try_into::<C>().map_err(|error| {
         let text = error.message().to_owned();
-        // serde names an unknown or missing key in back quotes; toml shows the key of a bad value as "in `key`".
-        let named = text.split('`').nth(1).filter(|_| text.contains("field `")).map(str::to_owned);
+        // toml shows the table or the key of a bad value as "in `a.b`"; serde names an unknown or missing key itself.
         let shown = error.to_string();
-        let place =
-            shown.rsplit_once("in `").map(|(_, rest)| rest.trim_end().trim_end_matches('`').to_owned());
-        KeyError::new(&named.or(place).unwrap_or_default(), text)
+        let place = shown.rsplit_once("\nin `").map(|(_, rest)| rest.trim_end()).unwrap_or_default();
+        let place = place.strip_suffix('`').unwrap_or(place);
+        let named = ["unknown field `", "missing field `"]
+            .iter()
+            .find_map(|prefix| text.strip_prefix(prefix)?.split('`').next())
+            .unwrap_or_default();
+        KeyError::new(&format!("{place}.{named}"), text)
     })
 }
 
@@ -118,8 +122,11 @@ fn read_config<C: DeserializeOwned>(table: Table) -> std::result::Result<C, KeyE
 /// # Errors
 /// `InvalidInput` naming the key, the rule and the known keys.
 pub fn parse_config<C: DeserializeOwned>(operation: &'static str, table: Table) -> Result<C> {
-    read_config(table)
-        .map_err(|error| Error::invalid(operation, format!("{}: {}", error.path.join("."), error.message)))
+    read_config(table).map_err(|error| {
+        let path = error.path.join(".");
+        let separator = if path.is_empty() { "" } else { ": " };
+        Error::invalid(operation, format!("{path}{separator}{}", error.message))
+    })
 }
 
 /// What an engine may use while it is opened, and keep.
@@ -174,3 +181,51 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 }
 
 const _: fn(&dyn Provider) = |_| ();
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only its shape is looked at")]
+    struct Config {
+        port: u16,
+        #[serde(default)]
+        pool: Option<Pool>,
+        #[serde(default)]
+        properties: BTreeMap<String, String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only its shape is looked at")]
+    struct Pool {
+        most: u16,
+    }
+
+    #[test]
+    fn a_key_error_tells_the_whole_path() {
+        let cases = [
+            ("port = 'x'", "port"),
+            ("prt = 1", "prt"),
+            ("", "port"),
+            ("port = 1\npool = { most = 1, least = 2 }", "pool.least"),
+            ("port = 1\npool = {}", "pool.most"),
+            ("port = 1\npool = { most = 'x' }", "pool.most"),
+            ("port = 1\nproperties = { a = 1 }", "properties.a"),
+        ];
+        for (text, path) in cases {
+            let errors = KeyError::of_config::<Config>(&text.parse().expect("a table"));
+            let paths: Vec<String> = errors.iter().map(|error| error.path.join(".")).collect();
+            assert_eq!(paths, [path], "{text}");
+        }
+        assert_eq!(KeyError::of_config::<Config>(&"port = 1".parse().expect("a table")), []);
+        let refused = parse_config::<Config>("memory.open", Table::new()).expect_err("port is missing");
+        assert_eq!(refused.message(), "port: missing field `port`");
+    }
+}
