@@ -17,7 +17,7 @@ pub use toml::{Table, Value};
 use crate::breaker::CircuitBreaker;
 use crate::http::{HttpServer, HttpTransport, Resolver};
 use crate::kafka::KafkaDriver;
-use crate::{Clock, Error, Result};
+use crate::{Clock, Error, Lifecycle, Result};
 
 /// The engine ports that a section of the environment can name.
 #[non_exhaustive]
@@ -74,6 +74,17 @@ impl Engine {
             Self::HttpServer(_) => Port::HttpServer,
             Self::KafkaDriver(_) => Port::KafkaDriver,
             Self::CircuitBreaker(_) => Port::CircuitBreaker,
+        }
+    }
+
+    /// The engine as what it is whatever its port: something that can be asked for its health and closed.
+    #[must_use]
+    pub fn lifecycle(&self) -> Arc<dyn Lifecycle> {
+        match self {
+            Self::HttpTransport(transport) => Arc::clone(transport) as _,
+            Self::HttpServer(server) => Arc::clone(server) as _,
+            Self::KafkaDriver(driver) => Arc::clone(driver) as _,
+            Self::CircuitBreaker(breaker) => Arc::clone(breaker) as _,
         }
     }
 }
