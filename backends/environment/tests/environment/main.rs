@@ -1,0 +1,5 @@
+//! An environment seen from outside, on engines that write down what happens to them.
+
+mod faults;
+mod opening;
+mod support;
