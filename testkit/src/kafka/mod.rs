@@ -1,1 +1,15 @@
-//! The Kafka suites, their broken engines and mocks.
+//! The Kafka suites, their broken engines, mocks and faults.
+//!
+//! ```text
+//!  factory(KafkaSetup) ─► driver::trials    cases kafka.*          over Arc<dyn KafkaDriver>
+//!                      ─► client::trials    cases kafka_client.*   over Arc<dyn KafkaClient>
+//! ```
+//!
+//! A case may call its factory more than once, to get a second connection: two drivers made with setups of one
+//! prefix must see the same cluster. Topics, groups and client names all begin with the prefix, so that cases run
+//! side by side on one broker; they are left behind there.
+
+pub mod driver;
+mod setup;
+
+pub use setup::KafkaSetup;
