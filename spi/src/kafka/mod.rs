@@ -13,7 +13,7 @@
 //!
 //! # For engine authors
 //! Implement [`KafkaDriver`], [`ProducerDriver`] and [`ConsumerDriver`], and [`KafkaAdmin`] if you declare
-//! [`KafkaFeature::Groups`]; ids, re-subscription and listeners are policy. Run `onex_testkit::kafka_driver::conformance`.
+//! [`KafkaFeature::Groups`]; ids, re-subscription and listeners are policy. Run `onex_testkit::kafka::driver::conformance`.
 //!
 //! **The law of `poll`.** A change that a poll returned takes effect at the *next* poll. [`Polled::Revoking`]: still owned;
 //! commit or finish now. [`Polled::Assigned`]: not fetching yet; a seek costs nothing. [`Polled::Lost`]: already gone; a
