@@ -3,10 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use onex_spi::kafka::KafkaDriver;
 use onex_spi::provider::{Engine, KeyError, OpenContext, Port, Provider, Table, parse_config};
 use onex_spi::{Error, Result};
 
 use crate::http::{HttpConfig, MemoryHttp};
+use crate::kafka::{KafkaConfig, MemoryKafka};
 
 /// Offers the memory engines under the name `memory`.
 ///
@@ -14,6 +16,7 @@ use crate::http::{HttpConfig, MemoryHttp};
 #[derive(Clone, Debug, Default)]
 pub struct MemoryProvider {
     http: Arc<OnceLock<MemoryHttp>>,
+    kafka: Arc<OnceLock<MemoryKafka>>,
 }
 
 /// The memory engines, for an environment.
@@ -26,12 +29,29 @@ impl MemoryProvider {
     /// Opens HTTP into `network`, so that a test keeps the handle.
     #[must_use]
     pub fn with_http(network: MemoryHttp) -> Self {
-        Self { http: Arc::new(OnceLock::from(network)) }
+        Self { http: Arc::new(OnceLock::from(network)), ..Self::default() }
+    }
+
+    /// Opens Kafka on `broker`, so that a test keeps the handle.
+    #[must_use]
+    pub fn with_kafka(mut self, broker: MemoryKafka) -> Self {
+        self.kafka = Arc::new(OnceLock::from(broker));
+        self
     }
 
     fn http(&self, table: Table, context: &OpenContext) -> Result<&MemoryHttp> {
         let config: HttpConfig = parse_config("memory.open", table)?;
         Ok(self.http.get_or_init(|| MemoryHttp::with_config(config, context.clock.clone())))
+    }
+
+    async fn kafka(&self, table: Table, context: &OpenContext) -> Result<Arc<dyn KafkaDriver>> {
+        let config: KafkaConfig = parse_config("memory.open", table)?;
+        let driver =
+            self.kafka.get_or_init(|| MemoryKafka::with_config(&config, context.clock.clone())).driver();
+        for topic in config.topics {
+            driver.create_topic(topic.into()).await?;
+        }
+        Ok(driver)
     }
 }
 
@@ -42,7 +62,7 @@ impl Provider for MemoryProvider {
     }
 
     fn ports(&self) -> &[Port] {
-        &[Port::HttpTransport, Port::HttpServer]
+        &[Port::HttpTransport, Port::HttpServer, Port::KafkaDriver]
     }
 
     fn production(&self) -> bool {
@@ -52,6 +72,7 @@ impl Provider for MemoryProvider {
     fn check(&self, port: Port, table: &Table) -> Vec<KeyError> {
         match port {
             Port::HttpTransport | Port::HttpServer => KeyError::of_config::<HttpConfig>(table),
+            Port::KafkaDriver => KeyError::of_config::<KafkaConfig>(table),
             _ => vec![KeyError::new("", not_here(port))],
         }
     }
@@ -60,6 +81,7 @@ impl Provider for MemoryProvider {
         match port {
             Port::HttpTransport => Ok(Engine::HttpTransport(self.http(table, context)?.transport())),
             Port::HttpServer => Ok(Engine::HttpServer(self.http(table, context)?.server())),
+            Port::KafkaDriver => Ok(Engine::KafkaDriver(self.kafka(table, context).await?)),
             _ => Err(Error::unsupported("memory.open", not_here(port))),
         }
     }
@@ -107,6 +129,25 @@ mod tests {
         let context = OpenContext::new(Arc::new(TokioClock::new()), 1);
         let refused = provider().open(Port::HttpServer, table, &context).await.expect_err("unknown key");
         assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    }
+
+    #[tokio::test]
+    async fn drivers_of_one_provider_share_a_broker() -> Result<()> {
+        let provider = provider();
+        let context = OpenContext::new(Arc::new(TokioClock::new()), 1);
+        let listed = "topics = [{ name = \"orders\", partitions = 3 }]".parse().expect("good TOML");
+        provider.open(Port::KafkaDriver, listed, &context).await?;
+        let Engine::KafkaDriver(other) = provider.open(Port::KafkaDriver, Table::new(), &context).await?
+        else {
+            panic!("another engine");
+        };
+        assert_eq!(other.topic_metadata("orders").await?.partitions.len(), 3);
+        let bad = "topics = [{ name = \"a b\" }]".parse().expect("good TOML");
+        let refused = provider.open(Port::KafkaDriver, bad, &context).await.expect_err("a bad name");
+        assert_eq!(refused.kafka().map(|fault| &*fault.name), Some("INVALID_TOPIC_EXCEPTION"));
+        let errors = provider.check(Port::KafkaDriver, &toml_table("partitions", 3));
+        assert_eq!(errors[0].path, ["partitions"]);
+        Ok(())
     }
 
     fn toml_table(key: &str, value: i64) -> Table {

@@ -1,0 +1,571 @@
+//! A consumer: positions of its own, and a step that a poll repeats until it brings something.
+//!
+//! ```text
+//!  poll ─► turn ─► step ─┬ gone already (expelled, topic deleted)        Lost
+//!                  ▲     ├ last poll said Revoking: give it back, go on
+//!                  │     ├ not a member: join
+//!                  │     ├ owned beyond the target                        Revoking
+//!                  │     ├ in the target and free                         Assigned
+//!                  │     ├ records from the positions on                  Records
+//!                  │     ├ a subscribed topic is missing                  NotFound
+//!                  │     └ the time is over                               Records, empty
+//!                  └──── wait: something changed, or the clock
+//! ```
+//!
+//! A step takes and answers in one go, so a poll that is dropped while it waits has taken nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use onex_spi::kafka::{
+    ClientStats, Commit, ConsumerConfig, ConsumerDriver, KafkaFault, KafkaMessage, NextOffsets, OffsetReset,
+    PollRequest, Polled, Timestamp, TopicPartition, Watermarks,
+};
+use onex_spi::{Error, ErrorKind, Result};
+
+use super::assign::MemberId;
+use super::broker::Broker;
+use super::error::{Refusal, away, not_owned, unknown_member, unknown_partition, unknown_topic};
+use super::group::{Group, Joining};
+use super::topic::{Topics, check_name};
+
+const POLL: &str = "kafka.poll";
+const COMMIT: &str = "kafka.commit";
+
+/// Kafka's default bounds of a session: `group.min.session.timeout.ms` and `group.max.session.timeout.ms`.
+const SESSION: std::ops::RangeInclusive<Duration> = Duration::from_secs(6)..=Duration::from_secs(30 * 60);
+
+/// A consumer on the memory broker; dropping it leaves the group.
+#[derive(Debug)]
+pub(super) struct MemoryConsumer {
+    broker: Arc<Broker>,
+    config: ConsumerConfig,
+    /// Whose poll comes next.
+    turn: tokio::sync::Mutex<()>,
+    /// Locked before the broker.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    subscription: BTreeSet<Arc<str>>,
+    /// Whether the group has yet to hear of the subscription.
+    resubscribed: bool,
+    member: Option<MemberId>,
+    /// What was told as assigned and is not yet told as lost or given back.
+    reading: BTreeMap<TopicPartition, Reading>,
+    /// What the last poll told as revoking.
+    revoking: Vec<TopicPartition>,
+    /// Missing topics that a poll has told.
+    told_missing: BTreeSet<Arc<str>>,
+    /// The partition that is read first, so that none starves.
+    first: usize,
+    stats: ClientStats,
+    /// Until when a close waits for the broker; set once.
+    closing: Option<Instant>,
+    /// Whether the close is over.
+    left: bool,
+}
+
+#[derive(Debug, Default)]
+struct Reading {
+    /// The next offset; none until the first read, which asks the committed one.
+    position: Option<i64>,
+    paused: bool,
+}
+
+/// What one try of a poll came to.
+enum Step {
+    Done(Result<Polled>),
+    WaitUntil(Instant),
+}
+
+impl MemoryConsumer {
+    pub(super) fn new(broker: Arc<Broker>, config: ConsumerConfig) -> Self {
+        Self { broker, config, turn: tokio::sync::Mutex::new(()), state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, unless the consumer is closed.
+    fn open(&self, operation: &'static str) -> Result<MutexGuard<'_, State>> {
+        let mine = self.state();
+        if mine.closing.is_some() {
+            return Err(Error::closed(operation, "the consumer"));
+        }
+        Ok(mine)
+    }
+
+    fn step(&self, request: PollRequest, deadline: Instant) -> Step {
+        let mut mine = match self.open(POLL) {
+            Ok(mine) => mine,
+            Err(closed) => return Step::Done(Err(closed)),
+        };
+        let now = self.broker.now();
+        let mut cluster = self.broker.lock();
+        if !cluster.available {
+            return if deadline <= now { Step::Done(Err(away(POLL))) } else { Step::WaitUntil(deadline) };
+        }
+        let mut stirred = false;
+        let step = cluster.with_group(&self.config.group_id, |group, topics| {
+            stirred = group.expire(now, topics);
+            match self.change(&mut mine, group, topics, &mut stirred) {
+                Ok(None) => {}
+                Ok(Some(change)) => return Step::Done(Ok(change)),
+                Err(error) => return Step::Done(Err(error)),
+            }
+            let wall = self.broker.wall();
+            let records = match mine.read(self.config.offset_reset, group, topics, request.max_records, wall)
+            {
+                Ok(records) => records,
+                Err(error) => return Step::Done(Err(error)),
+            };
+            if !records.is_empty() {
+                return Step::Done(Ok(Polled::Records(records)));
+            }
+            if let Err(missing) = mine.missing(topics, deadline <= now) {
+                return Step::Done(Err(missing));
+            }
+            if deadline <= now {
+                return Step::Done(Ok(Polled::Records(records)));
+            }
+            Step::WaitUntil(group.next_expiry().map_or(deadline, |expiry| expiry.min(deadline)))
+        });
+        drop(cluster);
+        drop(mine);
+        if stirred {
+            self.broker.changed.notify_waiters();
+        }
+        step
+    }
+
+    /// Takes part in the group; answers what changed.
+    fn change(
+        &self,
+        mine: &mut State,
+        group: &mut Group,
+        topics: &Topics,
+        stirred: &mut bool,
+    ) -> Result<Option<Polled>> {
+        let lost = mine.forget_lost(group);
+        if !lost.is_empty() {
+            return Ok(Some(Polled::Lost(lost)));
+        }
+        let revoked = std::mem::take(&mut mine.revoking);
+        if let Some(id) = mine.member.filter(|_| !revoked.is_empty()) {
+            group.release(id, &revoked);
+            mine.reading.retain(|at, _| !revoked.contains(at));
+            *stirred = true;
+        }
+        let id = match mine.member {
+            Some(id) => {
+                if std::mem::take(&mut mine.resubscribed) {
+                    group.subscribe(id, &mine.subscription, topics);
+                    *stirred = true;
+                }
+                id
+            }
+            None if mine.subscription.is_empty() => return Err(not_subscribed()),
+            None => {
+                let joining = self.joining(&mine.subscription)?;
+                let newcomer = self.broker.next_member();
+                group.join(newcomer, joining, topics);
+                (mine.member, mine.resubscribed, *stirred) = (Some(newcomer), false, true);
+                newcomer
+            }
+        };
+        let surplus = group.surplus(id);
+        if !surplus.is_empty() {
+            mine.revoking.clone_from(&surplus);
+            return Ok(Some(Polled::Revoking(surplus)));
+        }
+        if mine.subscription.is_empty() {
+            group.leave(id, topics);
+            (mine.member, *stirred) = (None, true);
+            return Err(not_subscribed());
+        }
+        let taken = group.take(id);
+        if !taken.is_empty() {
+            mine.reading.extend(taken.iter().map(|at| (at.clone(), Reading::default())));
+            return Ok(Some(Polled::Assigned(taken)));
+        }
+        Ok(None)
+    }
+
+    fn joining(&self, subscription: &BTreeSet<Arc<str>>) -> Result<Joining> {
+        let session_timeout = self.config.session_timeout;
+        if !SESSION.contains(&session_timeout) {
+            let message = format!(
+                "session_timeout = {session_timeout:?}: the broker allows {:?} to {:?}",
+                SESSION.start(),
+                SESSION.end()
+            );
+            return Err(Refusal::InvalidSessionTimeout.error(POLL, message));
+        }
+        let max_poll_interval = self.config.max_poll_interval;
+        Ok(Joining { subscription: subscription.clone(), max_poll_interval, session_timeout })
+    }
+
+    /// Does something to partitions that must all be owned.
+    fn with_owned<'a>(
+        &self,
+        operation: &'static str,
+        partitions: impl Iterator<Item = &'a TopicPartition> + Clone,
+        mut body: impl FnMut(&TopicPartition, &mut Reading),
+    ) -> Result<()> {
+        let mut mine = self.open(operation)?;
+        let now = self.broker.now();
+        let id = mine.member;
+        self.broker.lock().with_group(&self.config.group_id, |group, topics| {
+            group.expire(now, topics);
+            match partitions.clone().find(|at| !id.is_some_and(|id| group.owns(id, at))) {
+                Some(foreign) => Err(not_owned(operation, foreign)),
+                None => Ok(()),
+            }
+        })?;
+        for at in partitions {
+            if let Some(reading) = mine.reading.get_mut(at) {
+                body(at, reading);
+            }
+        }
+        drop(mine);
+        self.broker.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Refuses new calls from now on and leaves the group if the broker is there.
+    pub(super) fn begin_close(&self, deadline: Instant) {
+        let mut mine = self.state();
+        mine.closing.get_or_insert(deadline);
+        self.leave(&mut mine);
+        drop(mine);
+        self.broker.changed.notify_waiters();
+    }
+
+    /// Waits for the broker until the time of the close is over.
+    pub(super) async fn finish_close(&self) -> Result<()> {
+        let mut timer = self.broker.clock.timer();
+        loop {
+            let mut changed = pin!(self.broker.changed.notified());
+            changed.as_mut().enable();
+            let until = {
+                let mut mine = self.state();
+                if self.leave(&mut mine) {
+                    return Ok(());
+                }
+                let now = self.broker.now();
+                let until = *mine.closing.get_or_insert(now);
+                if until <= now {
+                    self.vanish(&mut mine);
+                    let message = "the broker did not hear that the consumer left; its session will time out";
+                    return Err(Error::new(ErrorKind::TimedOut, "kafka.close", message));
+                }
+                until
+            };
+            self.broker.wait(changed, &mut *timer, until).await;
+        }
+    }
+
+    /// Leaves the group; tells whether that is done.
+    fn leave(&self, mine: &mut State) -> bool {
+        let mut cluster = self.broker.lock();
+        if !mine.left && cluster.available {
+            if let Some(id) = mine.member.take() {
+                cluster.with_group(&self.config.group_id, |group, topics| group.leave(id, topics));
+            }
+            mine.left = true;
+        }
+        mine.left
+    }
+
+    /// Ends without the broker hearing of it.
+    fn vanish(&self, mine: &mut State) {
+        mine.left = true;
+        if let Some(id) = mine.member.take() {
+            let now = self.broker.now();
+            self.broker.lock().with_group(&self.config.group_id, |group, _| group.vanish(id, now));
+        }
+    }
+}
+
+impl Drop for MemoryConsumer {
+    fn drop(&mut self) {
+        let mut mine = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if !self.leave(&mut mine) {
+            self.vanish(&mut mine);
+        }
+        self.broker.changed.notify_waiters();
+    }
+}
+
+/// The time between two polls does not run while one is under way, also where that one is dropped.
+struct Polling<'a>(&'a MemoryConsumer);
+
+impl<'a> Polling<'a> {
+    fn begin(consumer: &'a MemoryConsumer) -> Self {
+        let mine = consumer.state();
+        if let Some(id) = mine.member {
+            let now = consumer.broker.now();
+            let mut cluster = consumer.broker.lock();
+            let here = cluster.available;
+            cluster.with_group(&consumer.config.group_id, |group, topics| {
+                // Too late is too late, even for the poll that comes now.
+                if here {
+                    group.expire(now, topics);
+                }
+                group.polling(id);
+            });
+        }
+        Self(consumer)
+    }
+}
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        let Self(consumer) = self;
+        let mine = consumer.state();
+        if let Some(id) = mine.member {
+            let now = consumer.broker.now();
+            consumer.broker.lock().with_group(&consumer.config.group_id, |group, _| group.polled(id, now));
+        }
+    }
+}
+
+impl State {
+    /// Drops what is not owned any more, though nobody gave it back.
+    fn forget_lost(&mut self, group: &Group) -> Vec<TopicPartition> {
+        self.member = self.member.filter(|id| group.has(*id));
+        let id = self.member;
+        let lost: Vec<TopicPartition> =
+            self.reading.keys().filter(|at| !id.is_some_and(|id| group.owns(id, at))).cloned().collect();
+        self.reading.retain(|at, _| !lost.contains(at));
+        self.revoking.retain(|at| !lost.contains(at));
+        lost
+    }
+
+    /// Reads on from the positions; an error leaves every position where it was.
+    fn read(
+        &mut self,
+        reset: OffsetReset,
+        group: &Group,
+        topics: &mut Topics,
+        max: usize,
+        now: Timestamp,
+    ) -> Result<Vec<KafkaMessage>> {
+        for (at, reading) in self.reading.iter_mut().filter(|(_, reading)| !reading.paused) {
+            let bounds = topics.log(POLL, at, now)?.watermarks();
+            let wanted = reading.position.or_else(|| group.committed().get(at).copied());
+            reading.position = Some(start(at, wanted, bounds, reset)?);
+        }
+        let mut records = Vec::new();
+        let mut order: Vec<_> = self.reading.iter_mut().collect();
+        let first = self.first % order.len().max(1);
+        order.rotate_left(first);
+        for (at, reading) in order {
+            reading.take(at, topics, max, now, &mut records);
+        }
+        if !records.is_empty() {
+            self.first = first + 1;
+        }
+        let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len) as u64;
+        self.stats.received += records.len() as u64;
+        self.stats.bytes +=
+            records.iter().map(|record| bytes(&record.key) + bytes(&record.value)).sum::<u64>();
+        Ok(records)
+    }
+
+    /// Tells of subscribed topics that do not exist: once at once, and again at the end of each fruitless poll.
+    fn missing(&mut self, topics: &Topics, again: bool) -> Result<()> {
+        self.told_missing.retain(|name| topics.get(name).is_none());
+        let mut missing = self.subscription.iter().filter(|name| topics.get(name).is_none());
+        match missing.find(|name| again || !self.told_missing.contains(*name)) {
+            Some(name) => {
+                self.told_missing.insert(name.clone());
+                Err(unknown_topic(POLL, name))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Reading {
+    /// Takes records from the position on until there are `max` in all.
+    fn take(
+        &mut self,
+        at: &TopicPartition,
+        topics: &mut Topics,
+        max: usize,
+        now: Timestamp,
+        records: &mut Vec<KafkaMessage>,
+    ) {
+        let Some(position) = self.position.filter(|_| !self.paused && records.len() < max) else { return };
+        let Some(topic) = topics.get_mut(&at.topic) else { return };
+        let name = topic.name.clone();
+        if let Some(log) = topic.log(at.partition, now) {
+            records.extend(log.read(&name, at.partition, position, max - records.len()));
+        }
+        if let Some(last) =
+            records.last().filter(|last| *last.topic == *at.topic && last.partition == at.partition)
+        {
+            self.position = Some(last.next_offset());
+        }
+    }
+}
+
+/// Where reading begins: at `wanted` if the log has it, else as `reset` says.
+fn start(at: &TopicPartition, wanted: Option<i64>, bounds: Watermarks, reset: OffsetReset) -> Result<i64> {
+    match (wanted, reset) {
+        (Some(offset), _) if (bounds.low..=bounds.high).contains(&offset) => Ok(offset),
+        (_, OffsetReset::Earliest) => Ok(bounds.low),
+        (_, OffsetReset::Latest) => Ok(bounds.high),
+        (Some(offset), _) => {
+            let message = format!("{at} has offsets {} to {}, not {offset}; seek", bounds.low, bounds.high);
+            Err(Refusal::OffsetOutOfRange.error_at(POLL, at.clone(), message))
+        }
+        (None, _) => {
+            let message =
+                format!("{at} has no committed offset and offset_reset is error; seek or commit one");
+            let fault = KafkaFault::new("NO_OFFSET_FOR_PARTITION").with_at(at.clone());
+            Err(Error::new(ErrorKind::NotFound, POLL, message).not_applied().with_detail(fault))
+        }
+    }
+}
+
+fn not_subscribed() -> Error {
+    Error::invalid(POLL, "the consumer is not subscribed to any topic; call subscribe first")
+}
+
+#[async_trait]
+impl ConsumerDriver for MemoryConsumer {
+    async fn subscribe(&self, topics: &[String]) -> Result<()> {
+        topics.iter().try_for_each(|name| check_name("kafka.subscribe", name))?;
+        let mut mine = self.open("kafka.subscribe")?;
+        mine.subscription = topics.iter().map(|name| name.as_str().into()).collect();
+        mine.resubscribed = true;
+        mine.told_missing.clear();
+        drop(mine);
+        self.broker.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn poll(&self, request: PollRequest) -> Result<Polled> {
+        let deadline = self.broker.after(request.max_wait);
+        let mut timer = self.broker.clock.timer();
+        let _turn = tokio::select! {
+            biased;
+            turn = self.turn.lock() => turn,
+            () = std::future::poll_fn(|cx| timer.poll_at(deadline, cx)) => return Ok(Polled::Records(Vec::new())),
+        };
+        let _polling = Polling::begin(self);
+        loop {
+            let mut changed = pin!(self.broker.changed.notified());
+            changed.as_mut().enable();
+            match self.step(request, deadline) {
+                Step::Done(result) => return result,
+                Step::WaitUntil(until) => self.broker.wait(changed, &mut *timer, until).await,
+            }
+        }
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<()> {
+        let mine = self.open(COMMIT)?;
+        let (id, now, group_id) = (mine.member, self.broker.now(), &self.config.group_id);
+        let mut cluster = self.broker.answering(COMMIT)?;
+        cluster.with_group(group_id, |group, topics| {
+            group.expire(now, topics);
+            for (at, offset) in commit.next.iter() {
+                if !topics.has(at) {
+                    return Err(unknown_partition(COMMIT, at));
+                }
+                let Some(id) = id.filter(|id| group.has(*id)) else {
+                    return Err(unknown_member(COMMIT, group_id));
+                };
+                if !group.owns(id, at) {
+                    return Err(not_owned(COMMIT, at));
+                }
+                if *offset < 0 {
+                    return Err(Error::invalid(COMMIT, format!("{at}: offset {offset} is negative")));
+                }
+                let before = group.committed().get(at).copied().unwrap_or(0);
+                if *offset < before && !commit.rewind {
+                    let message =
+                        format!("{at}: {offset} is before the committed {before}; set rewind to go back");
+                    return Err(Error::invalid(COMMIT, message));
+                }
+            }
+            group.commit(&commit.next);
+            Ok(())
+        })
+    }
+
+    async fn committed(&self, partitions: &[TopicPartition]) -> Result<NextOffsets> {
+        drop(self.open("kafka.committed")?);
+        let mut cluster = self.broker.answering("kafka.committed")?;
+        Ok(cluster.with_group(&self.config.group_id, |group, _| {
+            let committed = group.committed();
+            partitions.iter().filter_map(|at| Some((at.clone(), *committed.get(at)?))).collect()
+        }))
+    }
+
+    async fn seek(&self, to: &NextOffsets) -> Result<()> {
+        const OPERATION: &str = "kafka.seek";
+        if let Some((at, offset)) = to.iter().find(|(_, offset)| **offset < 0) {
+            return Err(Error::invalid(OPERATION, format!("{at}: offset {offset} is negative")));
+        }
+        self.with_owned(OPERATION, to.keys(), |at, reading| reading.position = to.get(at).copied())
+    }
+
+    async fn pause(&self, partitions: &[TopicPartition]) -> Result<()> {
+        self.with_owned("kafka.pause", partitions.iter(), |_, reading| reading.paused = true)
+    }
+
+    async fn resume(&self, partitions: &[TopicPartition]) -> Result<()> {
+        self.with_owned("kafka.resume", partitions.iter(), |_, reading| reading.paused = false)
+    }
+
+    async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks> {
+        const OPERATION: &str = "kafka.watermarks";
+        drop(self.open(OPERATION)?);
+        let now = self.broker.wall();
+        Ok(self.broker.answering(OPERATION)?.topics.log(OPERATION, partition, now)?.watermarks())
+    }
+
+    async fn offsets_for_times(&self, times: &[(TopicPartition, Timestamp)]) -> Result<NextOffsets> {
+        const OPERATION: &str = "kafka.offsets_for_times";
+        drop(self.open(OPERATION)?);
+        let now = self.broker.wall();
+        let mut cluster = self.broker.answering(OPERATION)?;
+        let mut next = NextOffsets::new();
+        for (at, time) in times {
+            if let Some(offset) = cluster.topics.log(OPERATION, at, now)?.first_at(*time) {
+                next.insert(at.clone(), offset);
+            }
+        }
+        Ok(next)
+    }
+
+    async fn close(&self, within: Duration) -> Result<()> {
+        self.begin_close(self.broker.after(within));
+        self.finish_close().await
+    }
+
+    fn assignment(&self) -> Vec<TopicPartition> {
+        let mine = self.state();
+        let Some(id) = mine.member else { return Vec::new() };
+        let now = self.broker.now();
+        self.broker.lock().with_group(&self.config.group_id, |group, topics| {
+            group.expire(now, topics);
+            group.owned(id).cloned().collect()
+        })
+    }
+
+    fn stats(&self) -> ClientStats {
+        self.state().stats
+    }
+}
