@@ -21,4 +21,5 @@ pub mod breaker;
 pub mod clock;
 pub mod http;
 pub mod kafka;
+pub mod net;
 pub mod suite;

@@ -1,1 +1,7 @@
-//! The HTTP suites, their broken engines, scripted servers and mocks.
+//! Suites, mocks and faults for the HTTP ports.
+
+mod handler;
+mod stage;
+pub mod transport;
+
+pub use self::handler::{handler, streamed};

@@ -92,7 +92,10 @@ impl Reader {
                 self.release();
             }
             other => {
-                return Err(broken("K8", format!("a poll brought {other:?}, which this suite does not know")));
+                return Err(broken(
+                    "K8",
+                    format!("a poll brought {other:?}, which this suite does not know"),
+                ));
             }
         }
         Ok(())
