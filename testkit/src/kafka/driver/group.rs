@@ -121,6 +121,11 @@ impl Group {
                 member.changes.push(Change::Assigned(partitions));
             }
             Polled::Revoking(partitions) => {
+                let owned = member.reader.consumer.assignment();
+                if !partitions.iter().all(|partition| owned.contains(partition)) {
+                    let text = format!("{name} owns {owned:?} while {partitions:?} are being revoked");
+                    return Err(broken("K8", text));
+                }
                 if member.commits {
                     let next = member.reader.next().iter();
                     let next: NextOffsets = next

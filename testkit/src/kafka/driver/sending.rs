@@ -132,7 +132,7 @@ async fn small_records_big_batch(world: World) -> CaseResult {
     for (index, answer) in answers.into_iter().enumerate() {
         match index {
             0 => drop(refused("K16", answer, ErrorKind::TooLarge, "", "a record over the topic's limit")?),
-            _ => ensure!("K16", answer.is_ok(), "the record after one that is too large: {answer:?}"),
+            _ => ensure!("K4", answer.is_ok(), "the record after one that is too large: {answer:?}"),
         }
     }
     ensure_eq!("K16", world.ends(&topic).await?, [101], "the end of the log");

@@ -17,7 +17,7 @@ use crate::{ensure, ensure_eq};
 pub(super) const CASES: &[Case<Source>] = &[
     case!("kafka.unknown_topic", ["K18", "K5"], ["ONEX-KAFKA-09", "ONEX-KAFKA-19"], unknown_topic),
     case!("kafka.topic_appears_later", ["K18"], ["ONEX-KAFKA-12"], topic_appears_later),
-    case!("kafka.create_topic_refusals", ["K17", "K20"], ["ONEX-KAFKA-17"], create_topic_refusals),
+    case!("kafka.create_topic_refusals", ["K17", "K18", "K20"], ["ONEX-KAFKA-17"], create_topic_refusals),
     case!(
         "kafka.create_delete_outcomes",
         ["K20"],
@@ -153,7 +153,7 @@ async fn create_topic_refusals(world: World) -> CaseResult {
         }
     }
     let described = world.driver.topic_metadata(&name).await;
-    refused("K20", described, ErrorKind::NotFound, UNKNOWN, "the topic that was refused")?;
+    refused("K18", described, ErrorKind::NotFound, UNKNOWN, "the topic that was refused")?;
     let by_default = create(CreateTopicRequest::new(&name, -1).with_replication_factor(-1)).await;
     ensure!("K20", matches!(by_default, Ok(TopicOutcome::Created)), "the broker's defaults: {by_default:?}");
     Ok(())
