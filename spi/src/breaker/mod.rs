@@ -17,6 +17,8 @@
 //! panic rule live once in [`CircuitExt`]. Run `onex_testkit::breaker::conformance`.
 //!
 //! # Laws
+//! - **R0** The circuit moves as drawn: `failure_threshold` failures in a row open it, `success_threshold` probes close it, one
+//!   failed probe opens it again.
 //! - **R1** Exactly one outcome per admitted call. **R2** It counts only in the era in which the call was admitted.
 //! - **R3** Permits are returned by drop; cancellation is neither success nor failure.
 //! - **R4** Half-open admits at most `half_open_max_calls` at a time and at most what is still needed to close.
@@ -29,8 +31,9 @@
 //! - **R10** A rejection is no failure, does not touch the operation, carries state and `retry_after`; its error names the circuit.
 //! - **R11** Ignored outcomes free the permit and count nowhere else.
 //! - **R12** Configuration is validated and atomic; state, era and counters survive; a shorter limit applies to the next
-//!   admission; open time from the next opening.
-//! - **R13** Circuits are independent. **R16** A panic is a failure and is raised again.
+//!   admission; open time from the next opening. A threshold that is passed already applies to the next outcome.
+//! - **R13** Circuits are independent. **R15** Their number is bounded; full is `ResourceExhausted`, never an unprotected call.
+//! - **R16** A panic is a failure and is raised again. **R17** No accepted configuration overflows.
 
 mod config;
 mod error;
