@@ -1,0 +1,179 @@
+//! The circuits by name, never more than the bound.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use onex_spi::breaker::{
+    BreakerCapabilities, BreakerFeature, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitMetrics,
+    CircuitStatus,
+};
+use onex_spi::{Clock, Error, Features, Health, Lifecycle, Result};
+
+use crate::Config;
+use crate::circuit::NativeCircuit;
+use crate::error::{full, long, unknown};
+use crate::time::Time;
+use crate::word::State;
+
+/// Keeps lock-free circuits by name; see the crate's documentation.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+/// use onex_breaker_native::{Config, NativeBreaker};
+/// use onex_spi::breaker::{CircuitBreaker, CircuitExt, CircuitState};
+/// use onex_testkit::clock::ManualClock;
+///
+/// let breaker = NativeBreaker::new(Config::new(), Arc::new(ManualClock::new())).expect("the defaults are good");
+/// let circuit = breaker.circuit("payments").expect("there is room");
+/// for _ in 0..5 {
+///     circuit.try_acquire().expect("closed").failure();
+/// }
+/// let rejection = circuit.try_acquire().expect_err("five failures opened it");
+/// assert_eq!(rejection.state, CircuitState::Open);
+/// ```
+#[derive(Debug)]
+pub struct NativeBreaker {
+    config: Config,
+    capabilities: BreakerCapabilities,
+    time: Time,
+    threads: usize,
+    registry: RwLock<Registry>,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    circuits: HashMap<Arc<str>, Arc<NativeCircuit>>,
+    closed: bool,
+}
+
+impl NativeBreaker {
+    /// Makes a breaker that decides on `clock`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a configuration out of range.
+    pub fn new(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
+        config.validate()?;
+        let time = Time::new(clock);
+        let features =
+            Features::none().with(BreakerFeature::InjectedClock).with(BreakerFeature::Reconfiguration);
+        let capabilities = BreakerCapabilities::new(features, time.grain(), config.max_circuits);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self { config, capabilities, time, threads, registry: RwLock::default() })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Registry> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Registry> {
+        self.registry.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The circuit of that name, made where it is new.
+    fn own_circuit(&self, operation: &'static str, name: &str) -> Result<Arc<NativeCircuit>> {
+        let refuse_closed = |registry: &Registry| match registry.closed {
+            true => Err(Error::closed(operation, "the breaker")),
+            false => Ok(()),
+        };
+        {
+            let registry = self.read();
+            refuse_closed(&registry)?;
+            if let Some(circuit) = registry.circuits.get(name) {
+                return Ok(Arc::clone(circuit));
+            }
+        }
+        let limits = &self.capabilities.limits;
+        if name.len() > limits.name_bytes {
+            return Err(long(operation, name, limits.name_bytes));
+        }
+        let mut registry = self.write();
+        refuse_closed(&registry)?;
+        if let Some(circuit) = registry.circuits.get(name) {
+            return Ok(Arc::clone(circuit));
+        }
+        if registry.circuits.len() >= limits.circuits {
+            return Err(full(operation, name, limits.circuits));
+        }
+        let key: Arc<str> = Arc::from(name);
+        let circuit =
+            NativeCircuit::new(Arc::clone(&key), self.config.defaults, self.time.clone(), self.threads);
+        let circuit = Arc::new(circuit);
+        registry.circuits.insert(key, Arc::clone(&circuit));
+        Ok(circuit)
+    }
+
+    fn known(&self, operation: &'static str, name: &str) -> Result<Arc<NativeCircuit>> {
+        self.read().circuits.get(name).cloned().ok_or_else(|| unknown(operation, name))
+    }
+}
+
+impl CircuitBreaker for NativeBreaker {
+    fn capabilities(&self) -> &BreakerCapabilities {
+        &self.capabilities
+    }
+
+    fn circuit(&self, name: &str) -> Result<Arc<dyn Circuit>> {
+        Ok(self.own_circuit("breaker.circuit", name)?)
+    }
+
+    fn find(&self, name: &str) -> Option<Arc<dyn Circuit>> {
+        self.read().circuits.get(name).map(|circuit| Arc::clone(circuit) as _)
+    }
+
+    fn circuit_state(&self, name: &str) -> Result<CircuitStatus> {
+        Ok(self.known("breaker.circuit_state", name)?.status())
+    }
+
+    fn circuit_metrics(&self, name: &str) -> Result<CircuitMetrics> {
+        Ok(self.known("breaker.circuit_metrics", name)?.metrics())
+    }
+
+    fn all_circuit_states(&self) -> BTreeMap<Arc<str>, CircuitStatus> {
+        self.read().circuits.iter().map(|(name, circuit)| (Arc::clone(name), circuit.status())).collect()
+    }
+
+    fn configure_circuit_breaker(&self, name: &str, config: CircuitBreakerConfig) -> Result<()> {
+        config.validate()?;
+        self.own_circuit("breaker.configure", name)?.configure(config);
+        Ok(())
+    }
+
+    fn reset_circuit_breaker(&self, name: &str) -> Result<()> {
+        self.known("breaker.reset", name)?.reset();
+        Ok(())
+    }
+
+    fn force_circuit_open(&self, name: &str) -> Result<()> {
+        self.known("breaker.force_open", name)?.force(State::ForcedOpen);
+        Ok(())
+    }
+
+    fn force_circuit_closed(&self, name: &str) -> Result<()> {
+        self.known("breaker.force_closed", name)?.force(State::ForcedClosed);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Lifecycle for NativeBreaker {
+    async fn health(&self) -> Health {
+        let registry = self.read();
+        let most = self.capabilities.limits.circuits;
+        match (registry.closed, registry.circuits.len()) {
+            (true, _) => Health::Unhealthy("the breaker is closed".to_owned()),
+            (false, count) if count >= most => {
+                Health::Degraded(format!("all {most} circuits are in use: a new name is refused"))
+            }
+            _ => Health::Healthy,
+        }
+    }
+
+    /// Nothing runs here, so nothing is waited for; circuits that are held keep deciding.
+    async fn close(&self, _within: Duration) -> Result<()> {
+        self.write().closed = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! What a section of the environment may say.
+
+use onex_spi::breaker::CircuitBreakerConfig;
+use onex_spi::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// The most circuits that may be asked for.
+const MOST_CIRCUITS: usize = 1_000_000;
+
+/// How the breaker is made.
+///
+/// # Examples
+/// ```toml
+/// [production.breaker]
+/// engine = "native"
+/// max_circuits = 4096
+///
+/// [production.breaker.defaults]
+/// failure_threshold = 5
+/// open_time = "30s"
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Circuits, 1 to 1,000,000; one more is refused. Default 1,024.
+    pub max_circuits: usize,
+    /// The configuration of a circuit that was given none. Default: 5 failures, 60 s open, 3 probes, one at a time.
+    pub defaults: CircuitBreakerConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_circuits: 1024, defaults: CircuitBreakerConfig::default() }
+    }
+}
+
+impl Config {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the most circuits.
+    #[must_use]
+    pub fn with_max_circuits(mut self, circuits: usize) -> Self {
+        self.max_circuits = circuits;
+        self
+    }
+
+    /// Sets the configuration of circuits that are given none.
+    #[must_use]
+    pub fn with_defaults(mut self, defaults: CircuitBreakerConfig) -> Self {
+        self.defaults = defaults;
+        self
+    }
+
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming field, value and range.
+    pub fn validate(&self) -> Result<()> {
+        if !(1..=MOST_CIRCUITS).contains(&self.max_circuits) {
+            let text = format!("max_circuits = {} is not in 1..={MOST_CIRCUITS}", self.max_circuits);
+            return Err(Error::invalid("breaker.open", text));
+        }
+        self.defaults.validate()
+    }
+}

@@ -1,0 +1,96 @@
+//! How the engine is opened, by hand and from a file.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use onex_spi::breaker::CircuitBreaker;
+use onex_spi::provider::{Engine, KeyError, OpenContext, Port, Provider, Table, parse_config};
+use onex_spi::{Clock, Error, Result};
+
+use crate::{Config, NativeBreaker};
+
+/// Opens a breaker that decides on `clock`.
+///
+/// # Errors
+/// `InvalidInput` for a configuration out of range.
+pub fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn CircuitBreaker>> {
+    Ok(Arc::new(NativeBreaker::new(config, clock)?))
+}
+
+/// Offers this engine to environments as `native`.
+#[must_use]
+pub fn provider() -> NativeProvider {
+    NativeProvider {}
+}
+
+/// The provider of the engine `native`.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub struct NativeProvider {}
+
+#[async_trait]
+impl Provider for NativeProvider {
+    fn name(&self) -> &str {
+        "native"
+    }
+
+    fn ports(&self) -> &[Port] {
+        &[Port::CircuitBreaker]
+    }
+
+    fn production(&self) -> bool {
+        true
+    }
+
+    fn check(&self, port: Port, table: &Table) -> Vec<KeyError> {
+        if port != Port::CircuitBreaker {
+            return vec![KeyError::new("", "the engine `native` is a circuit breaker only")];
+        }
+        let errors = KeyError::of_config::<Config>(table);
+        if !errors.is_empty() {
+            return errors;
+        }
+        // Reads as a config, so only its ranges can still be wrong; the message begins with the field.
+        match parse_config::<Config>("breaker.open", table.clone()).and_then(|config| config.validate()) {
+            Ok(()) => Vec::new(),
+            Err(error) => {
+                let field = error.message().split(' ').next().unwrap_or_default().to_owned();
+                let path = if field == "max_circuits" { field } else { format!("defaults.{field}") };
+                vec![KeyError::new(&path, error.message())]
+            }
+        }
+    }
+
+    async fn open(&self, port: Port, table: Table, context: &OpenContext) -> Result<Engine> {
+        if port != Port::CircuitBreaker {
+            let text = format!("the engine `native` cannot be a {port:?}; it is a circuit breaker");
+            return Err(Error::unsupported("breaker.open", text));
+        }
+        let config = parse_config("breaker.open", table)?;
+        open(config, Arc::clone(&context.clock)).map(Engine::CircuitBreaker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(text: &str) -> Vec<(String, String)> {
+        let table: Table = text.parse().expect("toml");
+        let errors = provider().check(Port::CircuitBreaker, &table);
+        errors.into_iter().map(|error| (error.path.join("."), error.message)).collect()
+    }
+
+    #[test]
+    fn a_section_is_checked_to_the_key() {
+        assert_eq!(errors("max_circuits = 9\n[defaults]\nopen_time = \"5s\""), []);
+        assert_eq!(errors("max_circuit = 9")[0].0, "max_circuit");
+        assert_eq!(errors("max_circuits = 0")[0].0, "max_circuits");
+        let (path, message) = &errors("[defaults]\nfailure_threshold = 0")[0];
+        assert_eq!(path, "defaults.failure_threshold");
+        assert!(message.contains("is not in 1..=1000000"), "{message}");
+        assert_eq!(errors("[defaults]\ncall_timeout = \"0s\"")[0].0, "defaults.call_timeout");
+        let wrong_port = provider().check(Port::KafkaDriver, &Table::new());
+        assert!(wrong_port[0].message.contains("circuit breaker only"), "{wrong_port:?}");
+    }
+}

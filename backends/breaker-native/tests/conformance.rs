@@ -1,0 +1,11 @@
+//! The breaker suite on this engine.
+
+use std::process::ExitCode;
+
+use onex_breaker_native::{Config, open};
+
+fn main() -> ExitCode {
+    onex_testkit::breaker::conformance(|setup| async move {
+        open(Config::new().with_max_circuits(setup.max_circuits).with_defaults(setup.defaults), setup.clock)
+    })
+}

@@ -1,0 +1,116 @@
+//! Eras: a result counts only in the era in which its call was admitted.
+
+use std::time::Duration;
+
+use onex_spi::breaker::{CircuitState, Outcome};
+
+use super::world::{F, S, T, World};
+use crate::suite::{Case, CaseResult};
+use crate::{ensure, ensure_eq};
+
+pub(super) const CASES: &[Case<World>] = &[
+    Case::new("breaker.stale_success_is_ignored", &["R2"], &["ONEX-CB-10"], |world| {
+        Box::pin(stale_success_is_ignored(world))
+    }),
+    Case::new("breaker.late_success_leaves_it_open", &["R2"], &["ONEX-CB-10"], |world| {
+        Box::pin(late_success_leaves_it_open(world))
+    }),
+    Case::new("breaker.stale_failure_is_ignored", &["R2"], &["ONEX-CB-10"], |world| {
+        Box::pin(stale_failure_is_ignored(world))
+    }),
+    Case::new("breaker.late_failures_move_no_deadline", &["R2"], &["ONEX-CB-10"], |world| {
+        Box::pin(late_failures_move_no_deadline(world))
+    }),
+    Case::new("breaker.stale_probe_is_ignored", &["R2"], &["ONEX-CB-10"], |world| {
+        Box::pin(stale_probe_is_ignored(world))
+    }),
+];
+
+/// C11
+async fn stale_success_is_ignored(world: World) -> CaseResult {
+    let bench = world.bench().await?;
+    let admitted_closed = bench.held()?;
+    bench.trip_and_wait()?;
+    let probe = bench.held()?;
+    let before = bench.metrics();
+    admitted_closed.success();
+    let after = bench.metrics();
+    ensure_eq!("R2", after.status.state, CircuitState::HalfOpen, "after a stale success");
+    ensure_eq!("R2", after.probe_successes, 0, "successes that count");
+    ensure_eq!("R2", after.success_count, before.success_count + 1, "successes ever");
+    let other = bench.held()?;
+    ensure!("R2", bench.hold().is_err(), "a stale success gave back a slot that it never had");
+    probe.success();
+    other.success();
+    ensure_eq!("R2", bench.state(), CircuitState::Closed, "after {S} probes succeeded");
+    Ok(())
+}
+
+async fn late_success_leaves_it_open(world: World) -> CaseResult {
+    let bench = world.bench().await?;
+    let admitted_closed = bench.held()?;
+    bench.trip()?;
+    admitted_closed.success();
+    ensure_eq!(
+        "R2",
+        bench.state(),
+        CircuitState::Open,
+        "after a success that was admitted before the opening"
+    );
+    bench.pass(T + bench.grain())?;
+    ensure_eq!("R2", bench.succeed(S), S, "probes that run at the end of the open time");
+    Ok(())
+}
+
+/// C12, first half
+async fn stale_failure_is_ignored(world: World) -> CaseResult {
+    let bench = world.bench().await?;
+    let admitted_closed = [bench.held()?, bench.held()?];
+    bench.trip_and_wait()?;
+    let probe = bench.held()?;
+    let before = bench.metrics();
+    let [failed, timed_out] = admitted_closed;
+    failed.failure();
+    ensure_eq!("R2", bench.state(), CircuitState::HalfOpen, "after a stale failure");
+    timed_out.settle(Outcome::TimedOut);
+    let after = bench.metrics();
+    ensure_eq!("R2", after.status.state, CircuitState::HalfOpen, "after a stale timeout");
+    ensure_eq!("R2", after.failure_count, before.failure_count + 1, "failures ever");
+    ensure_eq!("R2", after.timeout_count, before.timeout_count + 1, "timeouts ever");
+    probe.success();
+    ensure_eq!("R2", bench.metrics().probe_successes, 1, "the probe's success, which decides");
+    Ok(())
+}
+
+/// C12, second half
+async fn late_failures_move_no_deadline(world: World) -> CaseResult {
+    let bench = world.bench().await?;
+    let late: Vec<_> = (0..F).map(|_| bench.held()).collect::<Result<_, _>>()?;
+    bench.trip()?;
+    bench.pass(T * 3 / 4)?;
+    for call in late {
+        call.failure();
+        ensure_eq!("R2", bench.state(), CircuitState::Open, "after a late failure");
+    }
+    bench.pass(T / 4 - Duration::from_secs(1))?;
+    ensure_eq!("R2", bench.state(), CircuitState::Open, "a second before the original end");
+    bench.pass(Duration::from_secs(1) + bench.grain())?;
+    ensure_eq!("R2", bench.state(), CircuitState::HalfOpen, "at the original end");
+    ensure_eq!("R2", bench.succeed(1), 1, "calls let through at the original end");
+    Ok(())
+}
+
+async fn stale_probe_is_ignored(world: World) -> CaseResult {
+    let bench = world.bench().await?;
+    bench.trip_and_wait()?;
+    let [slow, slower] = [bench.held()?, bench.held()?];
+    slow.failure();
+    ensure_eq!("R0", bench.state(), CircuitState::Open, "after a probe failed");
+    bench.pass(T - Duration::from_secs(1))?;
+    slower.success();
+    ensure_eq!("R2", bench.state(), CircuitState::Open, "after a probe of the half-open before succeeded");
+    bench.pass(Duration::from_secs(1) + bench.grain())?;
+    ensure_eq!("R2", bench.succeed(S - 1), S - 1, "probes of this half-open");
+    ensure_eq!("R2", bench.state(), CircuitState::HalfOpen, "one success is still missing");
+    Ok(())
+}
