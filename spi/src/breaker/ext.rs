@@ -86,7 +86,15 @@ pub trait CircuitExt: Circuit {
     /// # Errors
     /// A [`Rejection`].
     fn try_acquire(&self) -> Result<Permit<'_, Self>, Rejection> {
-        Ok(Permit::new(self, self.admit(self.call_timeout())?))
+        self.try_acquire_for(self.call_timeout())
+    }
+
+    /// As [`try_acquire`](Self::try_acquire) for a call that brings its own time limit, which its lease follows (R7).
+    ///
+    /// # Errors
+    /// A [`Rejection`].
+    fn try_acquire_for(&self, call_timeout: Option<Duration>) -> Result<Permit<'_, Self>, Rejection> {
+        Ok(Permit::new(self, self.admit(call_timeout)?))
     }
 
     /// Runs `op` if the circuit lets it through; every `Err` is a failure.
