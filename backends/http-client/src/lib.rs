@@ -1,2 +1,40 @@
-//! The HttpClient policy: retry, breaker, timeouts and interceptors over any HttpTransport.
+//! The [`HttpClient`](onex_spi::http::HttpClient) policy, written once over any [`HttpTransport`](onex_spi::http::HttpTransport).
+//!
+//! ```text
+//! request ─► total deadline, close ─► call interceptors ─► run: one flat future
+//!   policy = retry + breaker, one snapshot
+//!   loop ─────────────────────────────────────────────────────────────────────────────┐
+//!     saved = what a second attempt needs, only while one is possible                 │
+//!     default headers                                                                 │
+//!     circuit.admit ─ rejected ─► an attempt that failed with `Rejected`              │
+//!     race(attempt interceptors ─► transport.exchange, min(total, attempt, head))     │  one movable timer
+//!     circuit.settle; RetryPolicy::decide ─ retry ─► budget token, wait ──────────────┘
+//!                                         └ stop ─► the last response or error
+//!   body complete at the head: as it is; else counted, idle and total limits, same timer
+//! ```
+//!
+//! Made by [`HttpClientBuilder`]; [`Config`] is the policy's table in a file.
+//!
+//! # Known gaps
+//! - Redirects are not followed: a 3xx is the response. Nothing is decoded: `Content-Encoding` stays as it came, and no
+//!   `Accept-Encoding` is sent.
+//! - There is no egress guard, no cookie jar and no tracing span yet; a retry is one `tracing` event.
+//! - The response of an interceptor that answers by itself is handed out as it is: its body has no time limit.
+//! - A `close` whose future is dropped refuses newcomers all the same; what runs then ends by itself, or at the next `close`.
 #![forbid(unsafe_code)]
+
+mod body;
+mod builder;
+mod call;
+mod circuit;
+mod client;
+mod config;
+mod error;
+mod gate;
+mod metrics;
+mod origin;
+mod race;
+mod upload;
+
+pub use builder::HttpClientBuilder;
+pub use config::{Config, TimeoutConfig};

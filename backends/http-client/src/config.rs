@@ -1,0 +1,236 @@
+//! The policy's configuration, table `[http.client]` of a file.
+
+use std::time::Duration;
+
+use onex_spi::http::{HttpTimeouts, RetryPolicy};
+use onex_spi::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// What a client does to every request that does not say otherwise.
+///
+/// # Examples
+/// ```
+/// use onex_http_client::Config;
+///
+/// let config: Config = serde_json::from_str(
+///     r#"{ "timeouts": { "total": "2s", "idle_read": "off" }, "retry": { "max_retries": 1 } }"#,
+/// )?;
+/// assert_eq!(config.timeouts.total, Some(std::time::Duration::from_secs(2)));
+/// assert_eq!(config.timeouts.idle_read, None);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The time limits of calls that bring none of their own.
+    pub timeouts: TimeoutConfig,
+    /// When a request is sent again.
+    pub retry: RetryPolicy,
+    /// `User-Agent` of requests that bring none; empty = not sent. Default `onex/VERSION`.
+    pub user_agent: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timeouts: TimeoutConfig::default(),
+            retry: RetryPolicy::default(),
+            user_agent: concat!("onex/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the time limits.
+    #[must_use]
+    pub fn with_timeouts(mut self, timeouts: TimeoutConfig) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Sets the retry policy.
+    #[must_use]
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Sets `User-Agent`; empty = not sent.
+    #[must_use]
+    pub fn with_user_agent(mut self, name: impl Into<String>) -> Self {
+        self.user_agent = name.into();
+        self
+    }
+}
+
+/// Time limits in a file: `"30s"`, or `"off"` for none.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TimeoutConfig {
+    /// One attempt, from its start to the head of its response. Default off.
+    #[serde(with = "limit")]
+    pub attempt: Option<Duration>,
+    /// Making a connection. Default 10 s.
+    #[serde(with = "limit")]
+    pub connect: Option<Duration>,
+    /// From the end of the request body to the head of the response. Default off.
+    #[serde(with = "limit")]
+    pub head: Option<Duration>,
+    /// Between two frames of the response body. Default 30 s.
+    #[serde(with = "limit")]
+    pub idle_read: Option<Duration>,
+    /// The whole call: attempts, waits and the response body. Default 30 s.
+    #[serde(with = "limit")]
+    pub total: Option<Duration>,
+}
+
+impl Default for TimeoutConfig {
+    fn default() -> Self {
+        Self {
+            attempt: None,
+            connect: Some(Duration::from_secs(10)),
+            head: None,
+            idle_read: Some(Duration::from_secs(30)),
+            total: Some(Duration::from_secs(30)),
+        }
+    }
+}
+
+impl TimeoutConfig {
+    /// No limit at all.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { attempt: None, connect: None, head: None, idle_read: None, total: None }
+    }
+
+    /// Sets the limit of one attempt.
+    #[must_use]
+    pub fn with_attempt(mut self, limit: Option<Duration>) -> Self {
+        self.attempt = limit;
+        self
+    }
+
+    /// Sets the limit for making a connection.
+    #[must_use]
+    pub fn with_connect(mut self, limit: Option<Duration>) -> Self {
+        self.connect = limit;
+        self
+    }
+
+    /// Sets the limit for the head.
+    #[must_use]
+    pub fn with_head(mut self, limit: Option<Duration>) -> Self {
+        self.head = limit;
+        self
+    }
+
+    /// Sets the limit between two frames.
+    #[must_use]
+    pub fn with_idle_read(mut self, limit: Option<Duration>) -> Self {
+        self.idle_read = limit;
+        self
+    }
+
+    /// Sets the limit of the whole call.
+    #[must_use]
+    pub fn with_total(mut self, limit: Option<Duration>) -> Self {
+        self.total = limit;
+        self
+    }
+
+    /// Checks that no limit is zero.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let limits = [
+            ("attempt", self.attempt),
+            ("connect", self.connect),
+            ("head", self.head),
+            ("idle_read", self.idle_read),
+            ("total", self.total),
+        ];
+        match limits.iter().find(|(_, limit)| *limit == Some(Duration::ZERO)) {
+            Some((name, _)) => Err(Error::invalid(
+                "http.open",
+                format!("timeouts.{name} = 0s ends every call; write \"off\" for none"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The limits of a call: its own where it brings one.
+    pub(crate) fn under(&self, own: &HttpTimeouts) -> HttpTimeouts {
+        let mut all = *own;
+        all.attempt = own.attempt.or(self.attempt);
+        all.connect = own.connect.or(self.connect);
+        all.head = own.head.or(self.head);
+        all.idle_read = own.idle_read.or(self.idle_read);
+        all.total = own.total.or(self.total);
+        all
+    }
+}
+
+/// `"off"` beside humantime, because TOML has no null and a missing key is the default.
+mod limit {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        Off(Off),
+        Time(#[serde(with = "humantime_serde")] Duration),
+    }
+
+    #[derive(Deserialize)]
+    enum Off {
+        #[serde(rename = "off")]
+        Off,
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        match Text::deserialize(from) {
+            Ok(Text::Off(Off::Off)) => Ok(None),
+            Ok(Text::Time(limit)) => Ok(Some(limit)),
+            Err(_) => {
+                Err(serde::de::Error::custom("a time limit is written as \"30s\", \"500ms\" or \"off\""))
+            }
+        }
+    }
+
+    pub(super) fn serialize<S: Serializer>(limit: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match limit {
+            Some(limit) => humantime_serde::serialize(limit, to),
+            None => to.serialize_str("off"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_times_or_off_and_nothing_else() {
+        let read = |text: &str| serde_json::from_str::<TimeoutConfig>(text);
+        let config = read(r#"{"total":"1m","connect":"off","head":"250ms"}"#).expect("limits");
+        assert_eq!((config.total, config.connect), (Some(Duration::from_secs(60)), None));
+        assert_eq!(config.head, Some(Duration::from_millis(250)));
+        assert_eq!(config.idle_read, TimeoutConfig::default().idle_read, "a missing key is the default");
+        for bad in [r#"{"total":7}"#, r#"{"total":"soon"}"#] {
+            assert!(read(bad).expect_err(bad).to_string().contains("\"30s\""), "{bad}");
+        }
+        assert!(read(r#"{"totl":"1s"}"#).is_err());
+        let again = serde_json::to_string(&config).expect("written");
+        assert_eq!(read(&again).expect("read again"), config);
+        let zero = config.with_attempt(Some(Duration::ZERO)).validate().expect_err("zero");
+        assert!(zero.to_string().contains("timeouts.attempt"), "{zero}");
+    }
+}
