@@ -103,6 +103,8 @@ impl Lifecycle for MemoryDriver {
         for consumer in consumers {
             unheard += usize::from(consumer.finish_close().await.is_err());
         }
+        // What was told once is not told again.
+        self.with_clients(std::mem::take);
         if undelivered == 0 && unheard == 0 {
             return Ok(());
         }
