@@ -1,0 +1,384 @@
+//! Connections per origin: idle ones first, then a place to dial, then a turn in the queue.
+//!
+//! ```text
+//!  acquire ─┬─ newest idle ───────────────────────────────► Lease
+//!           ├─ places < cap: Place ─► dial ─► task ────────► Lease
+//!           └─ queue (bounded, in order) ◄── Grant ── a connection that came back │ a place that was left
+//! ```
+//!
+//! A grant that nobody takes any more goes on to the next in the queue: cancelling loses nothing.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Uri};
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use onex_connect::Connector;
+use onex_spi::http::{HttpBody, HttpReason, HttpUrl, PoolStats};
+use onex_spi::{Clock, Error, ErrorKind, Result};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+
+use crate::Config;
+use crate::connection::{Conn, Driver, Idle, Lease, Wire};
+use crate::error;
+use crate::request::canonical;
+use crate::state::{Phase, State};
+
+pub(crate) struct Pool {
+    connector: Connector,
+    http1: Builder,
+    cap: usize,
+    most_waiting: usize,
+    max_idle: usize,
+    idle_timeout: Duration,
+    connect_timeout: Duration,
+    next_id: AtomicU64,
+    state: Mutex<State>,
+    /// A pool that is no longer open lost a place, or was closed.
+    changed: Notify,
+}
+
+/// What an exchange gets at once.
+enum Checkout {
+    Lease(Lease),
+    Dial(Place),
+    Wait(oneshot::Receiver<Grant>),
+}
+
+impl Pool {
+    pub(crate) fn new(config: &Config, connector: Connector) -> Arc<Self> {
+        let mut http1 = Builder::new();
+        http1.max_header_size(config.max_head_bytes);
+        if config.max_response_headers != Config::HEADERS {
+            http1.max_headers(config.max_response_headers);
+        }
+        Arc::new(Self {
+            connector,
+            http1,
+            cap: config.max_connections_per_origin.get(),
+            most_waiting: config.max_waiting_per_origin,
+            max_idle: config.max_idle_per_origin,
+            idle_timeout: config.idle_timeout,
+            connect_timeout: config.connect_timeout,
+            next_id: AtomicU64::new(0),
+            state: Mutex::new(State::new()),
+            changed: Notify::new(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn clock(&self) -> &Arc<dyn Clock> {
+        self.connector.clock()
+    }
+
+    pub(crate) fn stats(&self) -> PoolStats {
+        let dial_errors = self.connector.stats().dial_errors;
+        self.state().stats(dial_errors)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().phase == Phase::Open
+    }
+
+    /// Whether a close has ended what ran; an exchange that ends then ends for that reason.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.state().phase == Phase::Closed { cut: true }
+    }
+
+    /// A connection for one exchange; `running` where the exchange had one before, so that a close lets it go on.
+    ///
+    /// Dropping the future gives back what it had got; its place in the queue goes to the next.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        url: &HttpUrl,
+        connect: Option<Duration>,
+        running: bool,
+    ) -> Result<Lease> {
+        let place = match self.checkout(url.uri(), running)? {
+            Checkout::Lease(lease) => return Ok(lease),
+            Checkout::Dial(place) => place,
+            Checkout::Wait(turn) => match turn.await.map(Grant::take) {
+                Ok(Some(Granted::Idle(idle))) => {
+                    self.state().count_reuse();
+                    return Ok(idle.lease());
+                }
+                Ok(Some(Granted::Place(place))) => place,
+                Ok(None) | Err(_) => return Err(error::closed()),
+            },
+        };
+        // Boxed, because it is rare and would make every exchange's future larger.
+        Box::pin(self.dial(place, url, connect.unwrap_or(self.connect_timeout))).await
+    }
+
+    fn checkout(self: &Arc<Self>, uri: &Uri, running: bool) -> Result<Checkout> {
+        let authority = canonical(uri);
+        let now = self.clock().now();
+        let mut state = self.state();
+        match state.phase {
+            Phase::Open => {}
+            Phase::Closing if running => {}
+            Phase::Closing | Phase::Closed { .. } => return Err(error::closed()),
+        }
+        let index = match state.find(&authority) {
+            Some(index) => index,
+            None => {
+                let host = HeaderValue::from_str(&authority).map_err(|error| {
+                    Error::invalid("http.exchange", "the URL's authority cannot be sent as a Host header")
+                        .with_detail(HttpReason::InvalidUrl)
+                        .with_source(error)
+                })?;
+                state.add(&authority, host)
+            }
+        };
+        if let Some(idle) = state.take_idle(index, now, self.idle_timeout) {
+            return Ok(Checkout::Lease(idle.lease()));
+        }
+        if state.take_place(index, self.cap) {
+            return Ok(Checkout::Dial(Place { pool: self.clone(), origin: index }));
+        }
+        state.wait(index, self.most_waiting).map(Checkout::Wait).ok_or_else(|| {
+            let message = format!(
+                "{} connections to {authority} are in use and {} exchanges wait for one; slow down or raise max_connections_per_origin",
+                self.cap, self.most_waiting,
+            );
+            Error::new(ErrorKind::ResourceExhausted, "http.exchange", message)
+                .not_applied()
+                .with_detail(HttpReason::PoolExhausted)
+        })
+    }
+
+    async fn dial(self: &Arc<Self>, place: Place, url: &HttpUrl, within: Duration) -> Result<Lease> {
+        let mut connecting = pin!(self.connector.connect_to(url, Some(within)));
+        let mut closed = pin!(self.until_closed());
+        let io = poll_fn(|cx| {
+            if closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(error::closed()));
+            }
+            connecting.as_mut().poll(cx)
+        })
+        .await?;
+        let (sender, hyper) = self
+            .http1
+            .handshake(TokioIo::new(Wire::new(io)))
+            .await
+            .map_err(|engine| error::head(engine, false, false).not_applied())?;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.state();
+        if matches!(state.phase, Phase::Closed { .. }) {
+            return Err(error::closed());
+        }
+        let origin = place.origin;
+        let host = state.origin(origin).map(|origin| origin.host.clone()).ok_or_else(error::closed)?;
+        let conn = Arc::new(Conn::new(id, self.clone(), host));
+        // Under the lock, so that the task finds its entry even if it ends at once.
+        let task = tokio::spawn(Driver::new(hyper, conn.clone(), place));
+        state.opened(id, origin, task.abort_handle());
+        Ok(Lease::new(conn, sender, false))
+    }
+
+    /// A connection came back: to the first in the queue, else to the idle ones.
+    pub(crate) fn keep(self: Arc<Self>, conn: Arc<Conn>, sender: SendRequest<HttpBody>) {
+        let now = self.clock().now();
+        let mut state = self.state();
+        // Without an entry the task has ended meanwhile; with one, its origin's books stay.
+        let Some(origin) = state.entry(conn.id).map(|entry| entry.origin) else { return };
+        let waiter = state.next_waiter(origin);
+        let idle = Idle::new(conn, sender, now);
+        if let Some(waiter) = waiter {
+            drop(state);
+            // Where the waiter went away just now, the grant's drop brings the connection back here.
+            drop(waiter.send(Grant(Some(Granted::Idle(idle)))));
+            return;
+        }
+        if state.phase != Phase::Open || self.max_idle == 0 {
+            return state.retire(idle);
+        }
+        let runtime = idle.conn.runtime.clone();
+        let Some(books) = state.origin(origin) else { return };
+        books.idle.push_back(idle);
+        if books.idle.len() > self.max_idle
+            && let Some(oldest) = books.idle.pop_front()
+        {
+            state.retire(oldest);
+        }
+        if state.reaper.is_none() && now.checked_add(self.idle_timeout).is_some() {
+            state.reaper = Some(self.start_reaper(&runtime));
+        }
+    }
+
+    /// One task closes what has been idle too long; it ends when nothing is idle, and with the pool.
+    fn start_reaper(self: &Arc<Self>, runtime: &Handle) -> tokio::task::AbortHandle {
+        let (pool, clock) = (Arc::downgrade(self), self.clock().clone());
+        let reap = async move {
+            while let Some(next) = pool.upgrade().and_then(|pool| pool.expire()) {
+                clock.sleep_until(next).await;
+            }
+        };
+        runtime.spawn(reap).abort_handle()
+    }
+
+    fn expire(&self) -> Option<Instant> {
+        let now = self.clock().now();
+        let mut state = self.state();
+        let next = state.expire(now, self.idle_timeout);
+        if next.is_none() {
+            state.reaper = None;
+        }
+        next
+    }
+
+    /// Ends a connection whose exchange was given up.
+    pub(crate) fn cut(&self, id: u64) {
+        let task = {
+            let mut state = self.state();
+            state.retire_id(id);
+            state.entry(id).map(|entry| entry.task.clone())
+        };
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+
+    /// A connection whose answer is complete ends by itself.
+    pub(crate) fn retired(&self, id: u64) {
+        self.state().retire_id(id);
+    }
+
+    pub(crate) fn ended(&self, id: u64) {
+        self.state().ended(id);
+    }
+
+    fn leave(self: &Arc<Self>, origin: usize) {
+        let mut state = self.state();
+        if let Some(waiter) = state.next_waiter(origin) {
+            drop(state);
+            // Where the waiter went away just now, the place's drop comes back here.
+            let place = Place { pool: self.clone(), origin };
+            drop(waiter.send(Grant(Some(Granted::Place(place)))));
+            return;
+        }
+        state.leave_place(origin);
+        if state.phase != Phase::Open {
+            drop(state);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Lets go of everything idle; running bodies may be read to their end.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Closing;
+        }
+        state.retire_all();
+    }
+
+    /// Ends the pool: running exchanges get up to `within`; `false` where some had to be cut.
+    ///
+    /// A task does the work, so that it goes on where this future is dropped.
+    pub(crate) async fn close(self: &Arc<Self>, within: Duration) -> bool {
+        let again = {
+            let mut state = self.state();
+            if state.phase == Phase::Open {
+                state.phase = Phase::Closing;
+                state.retire_all();
+                let deadline = self.clock().now().checked_add(within);
+                tokio::spawn(self.clone().finish_closing(deadline));
+            }
+            matches!(state.phase, Phase::Closed { .. })
+        };
+        self.until(|state| matches!(state.phase, Phase::Closed { .. }) && !state.has_connections()).await;
+        again || !self.was_cut()
+    }
+
+    async fn finish_closing(self: Arc<Self>, deadline: Option<Instant>) {
+        {
+            let mut drained = pin!(self.until(|state| !state.has_places()));
+            let mut timer = self.clock().timer();
+            poll_fn(|cx| {
+                if drained.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                deadline.map_or(Poll::Pending, |deadline| timer.poll_at(deadline, cx))
+            })
+            .await;
+        }
+        let (cut, (tasks, queues)) = {
+            let mut state = self.state();
+            let cut = state.is_busy();
+            state.phase = Phase::Closed { cut };
+            (cut, state.take_rest())
+        };
+        if cut {
+            tracing::debug!(connections = tasks.len(), "closed with exchanges running, cut");
+        }
+        tasks.iter().for_each(tokio::task::AbortHandle::abort);
+        drop(queues);
+        self.changed.notify_waiters();
+    }
+
+    async fn until_closed(&self) {
+        self.until(|state| matches!(state.phase, Phase::Closed { .. })).await;
+    }
+
+    async fn until(&self, reached: impl Fn(&State) -> bool) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if reached(&self.state()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// The right to one connection to an origin; left when it is dropped.
+pub(crate) struct Place {
+    pool: Arc<Pool>,
+    origin: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.pool.leave(self.origin);
+    }
+}
+
+/// What the first in the queue gets; dropped untaken it goes on to the next.
+pub(crate) struct Grant(Option<Granted>);
+
+enum Granted {
+    Idle(Idle),
+    Place(Place),
+}
+
+impl Grant {
+    fn take(mut self) -> Option<Granted> {
+        self.0.take()
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if let Some(Granted::Idle(idle)) = self.0.take() {
+            idle.give_back();
+        }
+    }
+}
