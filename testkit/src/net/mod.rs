@@ -13,12 +13,16 @@ mod connection;
 mod gate;
 mod h1;
 mod log;
+mod memory_net;
+mod proxy;
 mod raw;
 mod script;
 mod scripted;
 
 pub use self::gate::Gate;
 pub use self::log::{Exchange, Log, Received};
+pub use self::memory_net::MemoryNet;
+pub use self::proxy::{Carried, Direction, Ending, FaultProxy, Flow};
 pub use self::raw::{RawConnection, RawResponse};
 pub use self::script::{Answer, Script};
 pub use self::scripted::ScriptedServer;

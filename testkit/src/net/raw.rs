@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use ::http::{HeaderMap, Method, StatusCode};
 use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::h1::{Framing, Head, Reader};
@@ -26,8 +26,8 @@ pub struct RawResponse {
     pub trailers: Option<HeaderMap>,
 }
 
-/// One TCP connection that speaks raw bytes; for tests of servers.
-pub struct RawConnection(Reader<TcpStream>);
+/// One connection that speaks raw bytes; for tests of servers.
+pub struct RawConnection<S = TcpStream>(Reader<S>);
 
 impl RawConnection {
     /// Connects.
@@ -38,6 +38,21 @@ impl RawConnection {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self(Reader::new(stream)))
+    }
+
+    /// Ends the connection with a reset.
+    ///
+    /// # Errors
+    /// What the socket met.
+    pub fn reset(mut self) -> io::Result<()> {
+        self.0.io_mut().set_zero_linger()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> RawConnection<S> {
+    /// Speaks over a stream that is connected.
+    pub fn over(stream: S) -> Self {
+        Self(Reader::new(stream))
     }
 
     /// Sends bytes as they are.
@@ -54,14 +69,6 @@ impl RawConnection {
     /// What the socket met.
     pub async fn finish(&mut self) -> io::Result<()> {
         self.0.io_mut().shutdown().await
-    }
-
-    /// Ends the connection with a reset.
-    ///
-    /// # Errors
-    /// What the socket met.
-    pub fn reset(mut self) -> io::Result<()> {
-        self.0.io_mut().set_zero_linger()
     }
 
     /// Reads the response to a `method`, interim responses skipped.
@@ -104,7 +111,7 @@ impl RawConnection {
     }
 }
 
-impl std::fmt::Debug for RawConnection {
+impl<S> std::fmt::Debug for RawConnection<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("RawConnection")
     }
