@@ -107,28 +107,13 @@ impl MemoryConsumer {
         let mut stirred = false;
         let step = cluster.with_group(&self.config.group_id, |group, topics| {
             stirred = group.expire(now, topics);
-            match self.change(&mut mine, group, topics, &mut stirred) {
-                Ok(None) => {}
-                Ok(Some(change)) => return Step::Done(Ok(change)),
-                Err(error) => return Step::Done(Err(error)),
+            match self.bring(&mut mine, group, topics, request.max_records, deadline <= now, &mut stirred) {
+                Ok(None) => {
+                    Step::WaitUntil(group.next_expiry(now).map_or(deadline, |expiry| expiry.min(deadline)))
+                }
+                Ok(Some(polled)) => Step::Done(Ok(polled)),
+                Err(error) => Step::Done(Err(error)),
             }
-            let (max, wall) = (request.max_records, self.broker.wall());
-            let committed = group.committed();
-            let records = match mine.reading.read(self.config.offset_reset, committed, topics, max, wall) {
-                Ok(records) => records,
-                Err(error) => return Step::Done(Err(error)),
-            };
-            mine.count(&records);
-            if !records.is_empty() {
-                return Step::Done(Ok(Polled::Records(records)));
-            }
-            if let Err(missing) = mine.missing(topics, deadline <= now) {
-                return Step::Done(Err(missing));
-            }
-            if deadline <= now {
-                return Step::Done(Ok(Polled::Records(records)));
-            }
-            Step::WaitUntil(group.next_expiry(now).map_or(deadline, |expiry| expiry.min(deadline)))
         });
         drop(cluster);
         drop(mine);
@@ -136,6 +121,30 @@ impl MemoryConsumer {
             self.broker.changed.notify_waiters();
         }
         step
+    }
+
+    /// What there is now: a change, records, a complaint, or nothing where the time is over; `None` = wait.
+    fn bring(
+        &self,
+        mine: &mut State,
+        group: &mut Group,
+        topics: &mut Topics,
+        max_records: usize,
+        over: bool,
+        stirred: &mut bool,
+    ) -> Result<Option<Polled>> {
+        if let Some(change) = self.change(mine, group, topics, stirred)? {
+            return Ok(Some(change));
+        }
+        let wall = self.broker.wall();
+        let records =
+            mine.reading.read(self.config.offset_reset, group.committed(), topics, max_records, wall)?;
+        if records.is_empty() {
+            mine.missing(topics, over)?;
+            return Ok(over.then_some(Polled::Records(records)));
+        }
+        mine.count(&records);
+        Ok(Some(Polled::Records(records)))
     }
 
     /// Takes part in the group; answers what changed.
