@@ -20,6 +20,7 @@
 pub mod breaker;
 pub mod broken;
 pub mod clock;
+pub mod faulty;
 pub mod http;
 pub mod kafka;
 pub mod net;

@@ -11,6 +11,8 @@
 
 pub mod broken;
 pub mod driver;
+mod faulty;
+pub mod mock;
 mod setup;
 
 pub use setup::KafkaSetup;
