@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use onex_spi::http::{BreakerBinding, HttpClient, HttpInterceptor, HttpTransport};
-use onex_spi::{Clock, Error, Result};
+use onex_spi::{Clock, Result};
 
 use crate::Config;
 use crate::call::Core;
@@ -101,8 +101,7 @@ impl HttpClientBuilder {
     /// # Errors
     /// `InvalidInput` naming what in the configuration is wrong; what the breaker says to its binding.
     pub fn build(self) -> Result<Arc<dyn HttpClient>> {
-        self.config.timeouts.validate()?;
-        self.config.retry.validate()?;
+        self.config.validate()?;
         let bound = self.breaker.map(Bound::new).transpose()?;
         let core = Core {
             transport: self.transport,
@@ -110,7 +109,7 @@ impl HttpClientBuilder {
             around_call: self.around_call,
             around_attempt: self.around_attempt,
             timeouts: self.config.timeouts,
-            headers: default_headers(self.headers, &self.config.user_agent)?,
+            headers: default_headers(self.headers, &self.config)?,
             policy: ArcSwap::from_pointee(Policy { retry: self.config.retry, breaker: bound }),
             origins: Origins::default(),
             metrics: Arc::new(Metrics::default()),
@@ -121,13 +120,9 @@ impl HttpClientBuilder {
     }
 }
 
-fn default_headers(mut headers: HeaderMap, user_agent: &str) -> Result<HeaderMap> {
-    if !user_agent.is_empty() && !headers.contains_key(USER_AGENT) {
-        let value = HeaderValue::from_str(user_agent).map_err(|error| {
-            let message = format!("user_agent = {user_agent:?} holds characters that no header may hold");
-            Error::invalid("http.open", message).with_source(error)
-        })?;
-        headers.insert(USER_AGENT, value);
+fn default_headers(mut headers: HeaderMap, config: &Config) -> Result<HeaderMap> {
+    if !config.user_agent.is_empty() && !headers.contains_key(USER_AGENT) {
+        headers.insert(USER_AGENT, config.user_agent_value()?);
     }
     if !headers.contains_key(ACCEPT) {
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));

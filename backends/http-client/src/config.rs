@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use onex_spi::http::{HttpTimeouts, RetryPolicy};
 use onex_spi::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,25 @@ impl Config {
     pub fn with_user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = name.into();
         self
+    }
+
+    /// Checks what the types cannot, so that a file is refused before anything is opened.
+    ///
+    /// # Errors
+    /// `InvalidInput`; the message begins with the key.
+    pub fn validate(&self) -> Result<()> {
+        self.timeouts.validate()?;
+        self.retry.validate()?;
+        self.user_agent_value().map(drop)
+    }
+
+    /// `User-Agent` as a header.
+    pub(crate) fn user_agent_value(&self) -> Result<HeaderValue> {
+        HeaderValue::from_str(&self.user_agent).map_err(|error| {
+            let message =
+                format!("user_agent = {:?} holds characters that no header may hold", self.user_agent);
+            Error::invalid("http.open", message).with_source(error)
+        })
     }
 }
 
