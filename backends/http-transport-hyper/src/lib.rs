@@ -31,4 +31,4 @@ mod request;
 mod state;
 
 pub use config::Config;
-pub use open::{open, open_with, provider};
+pub use open::{HyperProvider, open, open_with, provider};

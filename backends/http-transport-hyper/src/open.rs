@@ -48,15 +48,17 @@ pub fn open_with(config: Config, connector: Connector) -> Result<Arc<dyn HttpTra
 
 /// The provider `hyper` of [`Port::HttpTransport`].
 #[must_use]
-pub fn provider() -> Arc<dyn Provider> {
-    Arc::new(Hyper)
+pub fn provider() -> HyperProvider {
+    HyperProvider {}
 }
 
-#[derive(Debug)]
-struct Hyper;
+/// The provider of the engine `hyper`.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub struct HyperProvider {}
 
 #[async_trait]
-impl Provider for Hyper {
+impl Provider for HyperProvider {
     fn name(&self) -> &str {
         "hyper"
     }
