@@ -5,12 +5,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use onex_spi::http::Resolver;
+use onex_spi::http::{HttpInterceptor, Resolver};
 use onex_spi::provider::{OpenContext, Provider};
 use onex_spi::{Clock, Error, ErrorKind, Result, TokioClock};
 
 use crate::Environment;
 use crate::fault::LOAD;
+use crate::http_policy::Interceptors;
 use crate::open::open;
 use crate::plan::{Plan, Program, plan};
 use crate::require::Requirement;
@@ -28,6 +29,7 @@ pub struct EnvironmentBuilder {
     clock: Option<Arc<dyn Clock>>,
     seed: Option<u64>,
     resolver: Option<Arc<dyn Resolver>>,
+    interceptors: Interceptors,
 }
 
 impl EnvironmentBuilder {
@@ -73,6 +75,18 @@ impl EnvironmentBuilder {
         self
     }
 
+    /// Puts an interceptor around whole calls of the HTTP client, inside those that are there: credentials, logging, caches.
+    pub fn around_http_call(mut self, interceptor: Arc<dyn HttpInterceptor>) -> Self {
+        self.interceptors.around_call.push(interceptor);
+        self
+    }
+
+    /// Puts an interceptor around each attempt of the HTTP client, inside those that are there and inside the breaker.
+    pub fn around_http_attempt(mut self, interceptor: Arc<dyn HttpInterceptor>) -> Self {
+        self.interceptors.around_attempt.push(interceptor);
+        self
+    }
+
     /// Reads the file at `path` and opens what it says for `profile`; to be called within a tokio runtime.
     ///
     /// # Errors
@@ -106,7 +120,7 @@ impl EnvironmentBuilder {
         name: String,
         profile: &str,
     ) -> Result<Environment> {
-        let Self { program, variables, clock, seed, resolver } = self;
+        let Self { program, variables, clock, seed, resolver, interceptors } = self;
         let profile = profile.to_owned();
         let requirements = program.requirements.clone();
         let planned = move || -> Result<Plan> {
@@ -126,7 +140,7 @@ impl EnvironmentBuilder {
         let clock = clock.unwrap_or_else(|| Arc::new(TokioClock::new()));
         let mut context = OpenContext::new(clock, seed);
         context.resolver = resolver;
-        open(plan, &context, &requirements).await
+        open(plan, &context, &requirements, &interceptors).await
     }
 }
 

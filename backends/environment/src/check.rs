@@ -3,8 +3,8 @@
 //! ```text
 //!  keys ─► table, secrets resolved ─► judge ─► KeyError ─► a variable that can be read otherwise? read it so, again
 //!                                                 │
-//!                                                 └► a fault with its place; an unknown key or a wrong type is
-//!                                                    taken out, again: serde stops at the first, the file shall not
+//!                                                 └► a fault with its place; the key is taken out, again: who reads
+//!                                                    a config stops at its first fault, the file shall not
 //! ```
 
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ enum Refusal {
     Shape,
     /// A key that is not there.
     Missing,
-    /// A rule of the engine's own.
+    /// A rule of the reader's own; it may see a default that was let in, and is then not believed.
     Rule,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn check(
     judge: &dyn Fn(&Table) -> Vec<KeyError>,
 ) -> Table {
     let mut taken_out: BTreeSet<Vec<String>> = BTreeSet::new();
-    let mut shape_broken = false;
+    let mut default_let_in = false;
     loop {
         let mut unresolved = Faults::default();
         let table = references.table(subject, keys, &mut unresolved);
@@ -64,11 +64,11 @@ pub(crate) fn check(
         if refused.iter().any(|error| read_otherwise(keys, &error.path)) {
             continue;
         }
-        let mut again = false;
+        let (mut again, believe_rules) = (false, !default_let_in);
         for error in refused {
             let refusal = Refusal::of(&error.message);
             let missing_by_us = refusal == Refusal::Missing && taken_out.contains(&error.path);
-            if missing_by_us || refusal == Refusal::Rule && shape_broken {
+            if missing_by_us || refusal == Refusal::Rule && !believe_rules {
                 continue;
             }
             let (origin, known) =
@@ -78,8 +78,8 @@ pub(crate) fn check(
                 let path = path.collect::<Vec<_>>().join(".");
                 faults.add(origin, &path, references.redaction().clean(&error.message));
             }
-            if matches!(refusal, Refusal::Unknown | Refusal::Shape) && remove(keys, &error.path) {
-                shape_broken |= refusal == Refusal::Shape;
+            if remove(keys, &error.path) {
+                default_let_in |= refusal != Refusal::Unknown;
                 taken_out.insert(error.path);
                 again = true;
             }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, join_all, select};
 use onex_spi::breaker::CircuitBreaker;
-use onex_spi::http::{HttpServer, HttpTransport};
+use onex_spi::http::{HttpClient, HttpServer, HttpTransport};
 use onex_spi::kafka::KafkaDriver;
 use onex_spi::provider::{Engine, Port};
-use onex_spi::{Clock, Error, ErrorKind, Health, Result};
+use onex_spi::{Clock, Error, ErrorKind, Health, Lifecycle, Result};
 
 use crate::EnvironmentBuilder;
 
@@ -35,6 +35,23 @@ pub(crate) struct Opened {
     /// The name that the file gives.
     pub(crate) name: String,
     pub(crate) engine: Engine,
+    /// The policy above it.
+    pub(crate) client: Option<Client>,
+}
+
+/// What callers hold in the place of an engine.
+pub(crate) enum Client {
+    Http(Arc<dyn HttpClient>),
+}
+
+impl Opened {
+    /// What is closed, outermost first.
+    fn lifecycles(&self) -> impl Iterator<Item = Arc<dyn Lifecycle>> {
+        let client = self.client.as_ref().map(|client| match client {
+            Client::Http(client) => Arc::clone(client) as Arc<dyn Lifecycle>,
+        });
+        client.into_iter().chain(std::iter::once(self.engine.lifecycle()))
+    }
 }
 
 impl Environment {
@@ -45,6 +62,13 @@ impl Environment {
 
     pub(crate) fn new(file: &str, profile: &str, clock: Arc<dyn Clock>) -> Self {
         Self { file: file.to_owned(), profile: profile.to_owned(), clock, engines: Vec::new() }
+    }
+
+    /// Puts a client above the engine that was opened last.
+    pub(crate) fn above(&mut self, client: Client) {
+        if let Some(opened) = self.engines.last_mut() {
+            opened.client = Some(client);
+        }
     }
 
     /// The name of the profile.
@@ -65,18 +89,30 @@ impl Environment {
     /// `NotFound` where the profile has no such section.
     #[doc(alias = "get_circuit_breaker")]
     pub fn circuit_breaker(&self) -> Result<Arc<dyn CircuitBreaker>> {
-        self.find("environment.circuit_breaker", Port::CircuitBreaker, |engine| match engine {
+        self.find("environment.circuit_breaker", Port::CircuitBreaker, |opened| match &opened.engine {
             Engine::CircuitBreaker(breaker) => Some(Arc::clone(breaker)),
             _ => None,
         })
     }
 
-    /// The engine of the section `http`.
+    /// The client above the engine of the section `http`, with the policy of its table `client`.
+    ///
+    /// # Errors
+    /// `NotFound` where the profile has no such section.
+    #[doc(alias = "get_http_client")]
+    pub fn http_client(&self) -> Result<Arc<dyn HttpClient>> {
+        self.find("environment.http_client", Port::HttpTransport, |opened| match &opened.client {
+            Some(Client::Http(client)) => Some(Arc::clone(client)),
+            _ => None,
+        })
+    }
+
+    /// The engine of the section `http`, without any policy.
     ///
     /// # Errors
     /// `NotFound` where the profile has no such section.
     pub fn http_transport(&self) -> Result<Arc<dyn HttpTransport>> {
-        self.find("environment.http_transport", Port::HttpTransport, |engine| match engine {
+        self.find("environment.http_transport", Port::HttpTransport, |opened| match &opened.engine {
             Engine::HttpTransport(transport) => Some(Arc::clone(transport)),
             _ => None,
         })
@@ -87,7 +123,7 @@ impl Environment {
     /// # Errors
     /// `NotFound` where the profile has no such section.
     pub fn http_server(&self) -> Result<Arc<dyn HttpServer>> {
-        self.find("environment.http_server", Port::HttpServer, |engine| match engine {
+        self.find("environment.http_server", Port::HttpServer, |opened| match &opened.engine {
             Engine::HttpServer(server) => Some(Arc::clone(server)),
             _ => None,
         })
@@ -98,14 +134,14 @@ impl Environment {
     /// # Errors
     /// `NotFound` where the profile has no such section.
     pub fn kafka_driver(&self) -> Result<Arc<dyn KafkaDriver>> {
-        self.find("environment.kafka_driver", Port::KafkaDriver, |engine| match engine {
+        self.find("environment.kafka_driver", Port::KafkaDriver, |opened| match &opened.engine {
             Engine::KafkaDriver(driver) => Some(Arc::clone(driver)),
             _ => None,
         })
     }
 
-    fn find<P>(&self, operation: &'static str, port: Port, pick: impl Fn(&Engine) -> Option<P>) -> Result<P> {
-        self.engines.iter().find_map(|opened| pick(&opened.engine)).ok_or_else(|| {
+    fn find<P>(&self, operation: &'static str, port: Port, pick: impl Fn(&Opened) -> Option<P>) -> Result<P> {
+        self.engines.iter().find_map(pick).ok_or_else(|| {
             let message = format!(
                 "{} names no engine for {section}; write engine = \"..\" in [{}.{section}]",
                 self.file,
@@ -142,18 +178,24 @@ impl Environment {
         let deadline = self.clock.now().checked_add(within);
         let mut first = Ok(());
         for opened in self.engines.iter().rev() {
-            let closed = self.close_one(opened, deadline).await;
-            if let Err(error) = &closed {
-                let port = opened.port.section();
-                tracing::warn!(engine = opened.name, port, %error, "an engine did not close well");
+            for thing in opened.lifecycles() {
+                let closed = self.close_one(opened, &*thing, deadline).await;
+                if let Err(error) = &closed {
+                    let port = opened.port.section();
+                    tracing::warn!(engine = opened.name, port, %error, "an engine did not close well");
+                }
+                first = first.and(closed);
             }
-            first = first.and(closed);
         }
         first
     }
 
-    async fn close_one(&self, opened: &Opened, deadline: Option<Instant>) -> Result<()> {
-        let thing = opened.engine.lifecycle();
+    async fn close_one(
+        &self,
+        opened: &Opened,
+        thing: &dyn Lifecycle,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
         let Some(deadline) = deadline else { return thing.close(Duration::MAX).await };
         let now = self.clock.now();
         let overdue = self.clock.sleep_until(deadline.max(now) + CLOSE_GRACE);

@@ -1,10 +1,13 @@
 //! The composition root: names in a file become engines.
 //!
 //! ```text
-//!  onex.toml ─┐
-//!  profile ───┼─► Environment::builder().with(provider)..load(path, profile) ─► Environment ─► Arc<dyn HttpClient>, ..
-//!  variables ─┘
+//!  providers ─► EnvironmentBuilder ─┐
+//!  onex.toml, profile, variables ───┴─► plan: every fault at once ─► open in order ─► Environment ─► Arc<dyn HttpClient>, ..
 //! ```
+//!
+//! # Known gaps
+//! - What is loaded stays: a file that changes is read at the next start.
+#![doc = include_str!("../../../docs/guide/environments.md")]
 #![forbid(unsafe_code)]
 
 mod builder;
@@ -12,6 +15,7 @@ mod check;
 mod document;
 mod environment;
 mod fault;
+mod http_policy;
 mod layer;
 mod open;
 mod plan;

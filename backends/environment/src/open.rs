@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use onex_spi::http::HttpClient;
 use onex_spi::provider::{Engine, OpenContext};
 use onex_spi::{Error, ErrorKind, Result};
 
 use crate::Environment;
-use crate::environment::Opened;
+use crate::environment::{Client, Opened};
 use crate::fault::LOAD;
+use crate::http_policy::{HttpPolicy, Interceptors};
 use crate::plan::{Plan, PlannedSection};
 use crate::require::Requirement;
 
@@ -20,37 +22,42 @@ pub(crate) async fn open(
     plan: Plan,
     context: &OpenContext,
     requirements: &[Requirement],
+    interceptors: &Interceptors,
 ) -> Result<Environment> {
     let Plan { file, profile, sections, redaction } = plan;
     let mut environment = Environment::new(&file, &profile, Arc::clone(&context.clock));
     let mut missing = Vec::new();
-    for section in sections {
-        let place = section.origin.show(&file);
-        let (port, engine_name) = (section.port, section.provider.name().to_owned());
-        let engine = match open_engine(section, context).await {
-            Ok(engine) => engine,
-            Err(error) => {
-                let text = redaction.clean(&format!("{error:#}"));
-                let message =
-                    format!("{place}: the engine `{engine_name}` of {} did not open: {text}", port.section());
-                let mut told = Error::new(error.kind(), LOAD, message)
-                    .with_effect(error.effect())
-                    .with_detail(error.detail().clone());
-                if let Some(after) = error.retry_after() {
-                    told = told.with_retry_after(after);
-                }
-                return Err(retreat(&environment, told).await);
+    for mut section in sections {
+        let (port, place) = (section.port, section.origin.show(&file));
+        let engine = format!("the engine `{}` of {}", section.provider.name(), port.section());
+        let refused = |error: &Error| {
+            let text = redaction.clean(&format!("{error:#}"));
+            let told = Error::new(error.kind(), LOAD, format!("{place}: {engine} did not open: {text}"))
+                .with_effect(error.effect())
+                .with_detail(error.detail().clone());
+            match error.retry_after() {
+                Some(after) => told.with_retry_after(after),
+                None => told,
             }
         };
-        for requirement in requirements.iter().filter(|requirement| requirement.port() == port) {
-            if let Some(feature) = requirement.missing_from(&engine) {
-                missing.push(format!(
-                    "{place}: the program requires {feature} of {}, which the engine `{engine_name}` does not declare",
-                    port.section()
-                ));
+        let (name, policy) = (section.provider.name().to_owned(), section.http.take());
+        match open_engine(section, context).await {
+            Ok(engine) => environment.engines.push(Opened { port, name, engine, client: None }),
+            Err(error) => return Err(retreat(&environment, refused(&error)).await),
+        }
+        if let Some(policy) = policy {
+            match open_http_client(&environment, policy, interceptors, context) {
+                Ok(client) => environment.above(Client::Http(client)),
+                Err(error) => return Err(retreat(&environment, refused(&error)).await),
             }
         }
-        environment.engines.push(Opened { port, name: engine_name, engine });
+        for requirement in requirements.iter().filter(|requirement| requirement.port() == port) {
+            let feature =
+                environment.engines.last().and_then(|opened| requirement.missing_from(&opened.engine));
+            missing.extend(feature.map(|feature| {
+                format!("{place}: {engine} does not declare {feature}, which the program requires")
+            }));
+        }
     }
     if missing.is_empty() {
         tracing::info!(file, profile, seed = context.seed, engines = ?environment, "opened the environment");
@@ -58,6 +65,17 @@ pub(crate) async fn open(
     }
     let message = format!("{}; name another engine", missing.join("\n  "));
     Err(retreat(&environment, Error::unsupported(LOAD, message)).await)
+}
+
+fn open_http_client(
+    environment: &Environment,
+    policy: HttpPolicy,
+    interceptors: &Interceptors,
+    context: &OpenContext,
+) -> Result<Arc<dyn HttpClient>> {
+    // The breaker is opened before the transport, where the profile has one.
+    let breaker = environment.circuit_breaker().ok();
+    policy.open(environment.http_transport()?, breaker, interceptors, context)
 }
 
 async fn open_engine(section: PlannedSection, context: &OpenContext) -> Result<Engine> {

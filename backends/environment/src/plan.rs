@@ -15,6 +15,7 @@ use toml::{Table, Value};
 use crate::check::check;
 use crate::document;
 use crate::fault::{Faults, Origin, listed};
+use crate::http_policy::HttpPolicy;
 use crate::layer::{DEFAULT, Layer, Section, policy_of, port_of};
 use crate::reference::{Redaction, References};
 use crate::require::Requirement;
@@ -51,6 +52,8 @@ pub(crate) struct PlannedSection {
     pub(crate) origin: Origin,
     /// The engine's keys.
     pub(crate) table: Table,
+    /// The policy above an HTTP transport.
+    pub(crate) http: Option<HttpPolicy>,
 }
 
 /// Reads `text` for `profile`; `base` is the folder that `file:` references start from.
@@ -78,9 +81,10 @@ pub(crate) fn plan(
                 refuse_absent(requirement, profile, program, &mut faults);
             }
         }
+        let has_breaker = layer.sections.contains_key(&Port::CircuitBreaker);
         for &port in Port::ALL {
             let Some(section) = layer.sections.remove(&port) else { continue };
-            let planning = Planning { profile, layer: &layer, program };
+            let planning = Planning { profile, layer: &layer, program, has_breaker };
             sections.extend(planning.section(port, section, &mut references, &mut faults));
         }
     }
@@ -153,6 +157,7 @@ struct Planning<'a> {
     profile: &'a str,
     layer: &'a Layer,
     program: &'a Program,
+    has_breaker: bool,
 }
 
 impl Planning<'_> {
@@ -169,7 +174,11 @@ impl Planning<'_> {
         let home = section.engine.as_ref().map_or(&section.home, |(origin, _)| origin).clone();
         let judge = |table: &Table| provider.map(|provider| provider.check(port, table)).unwrap_or_default();
         let table = check(name, &home, &mut section.keys, references, faults, &judge);
-        Some(PlannedSection { port, provider: Arc::clone(provider?), origin: home, table })
+        let http = (port == Port::HttpTransport).then(|| {
+            let (home, keys) = section.policy.unwrap_or_else(|| (home.clone(), Keys::new()));
+            HttpPolicy::read(&home, keys, self.profile, self.has_breaker, references, faults)
+        });
+        Some(PlannedSection { port, provider: Arc::clone(provider?), origin: home, table, http })
     }
 
     fn provider(&self, port: Port, section: &Section, faults: &mut Faults) -> Option<&Arc<dyn Provider>> {

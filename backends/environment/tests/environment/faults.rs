@@ -19,7 +19,12 @@ fn builder(journal: &Journal) -> EnvironmentBuilder {
 }
 
 /// The lines between the first and the last of the one error.
-async fn faults(builder: EnvironmentBuilder, text: &str, profile: &str, journal: &Journal) -> Vec<String> {
+pub(crate) async fn faults(
+    builder: EnvironmentBuilder,
+    text: &str,
+    profile: &str,
+    journal: &Journal,
+) -> Vec<String> {
     let error = builder.parse(text, "onex.toml", profile).await.expect_err(text);
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     assert_eq!(journal.take(), Vec::<String>::new(), "something was opened for {text}");

@@ -215,8 +215,8 @@ async fn a_required_feature_is_asked_of_the_open_engine_before_the_environment_i
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(
         error.message(),
-        "onex.toml:3:15: the program requires Wire of http, which the engine `real` does not declare\n  \
-         onex.toml:2:16: the program requires Groups of kafka, which the engine `real` does not declare; name another engine"
+        "onex.toml:3:15: the engine `real` of http does not declare Wire, which the program requires\n  \
+         onex.toml:2:16: the engine `real` of kafka does not declare Groups, which the program requires; name another engine"
     );
     let closed: Vec<String> = journal.take().into_iter().filter(|note| note.starts_with("close")).collect();
     assert_eq!(closed.len(), 2, "{closed:?}");
@@ -325,4 +325,30 @@ async fn close_leaves_behind_what_does_not_end_and_gives_the_rest_what_is_left()
             "close breaker within 0ns"
         ]
     );
+}
+
+#[tokio::test]
+async fn the_files_of_the_guide_are_good_files() {
+    let guide = include_str!("../../../../docs/guide/environments.md");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("client-id.txt"), "orders\n").expect("written");
+    let blocks: Vec<&str> =
+        guide.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 3, "{}", blocks.len());
+    for text in blocks {
+        let path = folder.path().join("onex.toml");
+        std::fs::write(&path, text).expect("written");
+        let profiles = text.parse::<onex_spi::provider::Table>().expect(text);
+        for profile in profiles.keys() {
+            let journal = Journal::default();
+            ["native", "hyper", "rdkafka"]
+                .into_iter()
+                .fold(Environment::builder(), |builder, name| builder.with(Fake::new(name, &journal)))
+                .with(Fake::new("memory", &journal).for_development())
+                .with_variables([("KAFKA_PASSWORD", "x")])
+                .load(&path, profile)
+                .await
+                .expect(text);
+        }
+    }
 }
