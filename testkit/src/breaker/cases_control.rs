@@ -51,6 +51,8 @@ async fn force_open_is_sticky(world: World) -> CaseResult {
     bench.pass(1000 * T)?;
     one.success();
     two.failure();
+    let metrics = bench.metrics();
+    ensure_eq!("R8", (metrics.success_count, metrics.failure_count), (1, 1), "totals go on");
     for _ in 0..10 {
         let Err(rejection) = bench.hold() else {
             ensure!("R8", false, "a circuit that was forced open let a call through after 1000 open times");
@@ -60,8 +62,6 @@ async fn force_open_is_sticky(world: World) -> CaseResult {
         ensure_eq!("R8", seen, (CircuitState::Open, true, None), "the rejection");
     }
     ensure_eq!("R8", bench.breaker.circuit_state(NAME)?, forced, "after time and results");
-    let metrics = bench.metrics();
-    ensure_eq!("R8", (metrics.success_count, metrics.failure_count), (1, 1), "totals go on");
     bench.breaker.reset_circuit_breaker(NAME)?;
     ensure_eq!("R8", bench.status(), CircuitStatus::new(CircuitState::Closed), "after reset");
     ensure_eq!("R8", bench.succeed(1), 1, "calls after reset");
@@ -120,7 +120,7 @@ async fn reset_from_every_state(world: World) -> CaseResult {
         ("half-open", |bench| {
             bench.trip_and_wait()?;
             ensure_eq!("R0", bench.succeed(S - 1), S - 1, "probes");
-            Ok(())
+            bench.still_half_open()
         }),
         ("forced open", |bench| {
             bench.fail(F - 1);
@@ -200,6 +200,7 @@ async fn reconfiguration_keeps_state(world: World) -> CaseResult {
     bench.pass(T / 2 + bench.grain())?;
     ensure_eq!("R12", bench.state(), CircuitState::HalfOpen, "the next opening takes the new time");
     ensure_eq!("R12", bench.succeed(1), 1, "probes");
+    bench.still_half_open()?;
     configure(config())?;
     let seen = (bench.state(), bench.metrics().probe_successes);
     ensure_eq!("R12", seen, (CircuitState::HalfOpen, 1), "half-open keeps its successes");
@@ -246,11 +247,15 @@ async fn lower_limits_apply_to_the_next_call(world: World) -> CaseResult {
     let configure = |config| bench.breaker.configure_circuit_breaker(NAME, config);
     configure(config().with_success_threshold(4))?;
     bench.trip_and_wait()?;
-    let probe = bench.held()?;
+    let [probe, other] = [bench.held()?, bench.held()?];
+    ensure!("R4", bench.hold().is_err(), "three probes run where two may");
     configure(config().with_success_threshold(4).with_half_open_max_calls(1))?;
+    ensure_eq!("R12", bench.state(), CircuitState::HalfOpen, "a configuration changes no state");
+    other.success();
+    bench.still_half_open()?;
     ensure!("R12", bench.hold().is_err(), "a probe runs above the new limit");
     probe.success();
-    ensure_eq!("R12", bench.succeed(2), 2, "probes one at a time");
+    ensure_eq!("R12", bench.succeed(1), 1, "the next probe, alone");
     // Three succeeded; two are asked for now: the next call decides, and nothing is wedged.
     configure(config())?;
     ensure_eq!("R12", bench.state(), CircuitState::HalfOpen, "a configuration alone closes nothing");

@@ -144,6 +144,7 @@ async fn probe_failure_reopens_fully(world: World) -> CaseResult {
     let bench = world.bench().await?;
     bench.trip_and_wait()?;
     ensure_eq!("R0", bench.succeed(S - 1), S - 1, "probes that succeed");
+    bench.still_half_open()?;
     bench.pass(Duration::from_secs(3))?;
     ensure_eq!("R0", bench.fail(1), 1, "the probe that fails runs");
     ensure_eq!("R0", bench.state(), CircuitState::Open, "after one probe failed");
@@ -160,7 +161,7 @@ async fn probe_failure_reopens_fully(world: World) -> CaseResult {
 async fn every_change_is_recorded(world: World) -> CaseResult {
     let bench = world.bench().await?;
     bench.trip_and_wait()?;
-    bench.succeed(S);
+    bench.recover()?;
     bench.breaker.force_circuit_open(NAME)?;
     bench.breaker.reset_circuit_breaker(NAME)?;
     let metrics = bench.metrics();

@@ -53,6 +53,17 @@ impl World {
         Self { factory: Arc::new(move |setup| Box::pin(factory(setup))) }
     }
 
+    /// The same world, whose breakers are broken.
+    pub(super) fn wrapped(&self, wrap: fn(Arc<dyn CircuitBreaker>) -> Arc<dyn CircuitBreaker>) -> Self {
+        let factory = Arc::clone(&self.factory);
+        Self {
+            factory: Arc::new(move |setup| {
+                let good = factory(setup);
+                Box::pin(async move { Ok(wrap(good.await?)) })
+            }),
+        }
+    }
+
     /// A breaker with the suite's usual configuration.
     pub(super) async fn bench(&self) -> Result<Bench, Stop> {
         self.bench_with(|setup| setup).await
@@ -146,6 +157,22 @@ impl Bench {
     pub(super) fn trip(&self) -> CaseResult {
         ensure_eq!("R0", self.fail(F), F, "failing calls that a closed circuit lets through");
         ensure_eq!("R0", self.status(), CircuitStatus::new(CircuitState::Open), "after {F} failures");
+        Ok(())
+    }
+
+    /// Succeeds with as many probes as close a half-open circuit; each but the last leaves it half-open.
+    pub(super) fn recover(&self) -> CaseResult {
+        for probe in 1..=S {
+            ensure_eq!("R0", self.succeed(1), 1, "probe {probe} of {S} runs");
+            let due = if probe < S { CircuitState::HalfOpen } else { CircuitState::Closed };
+            ensure_eq!("R0", self.state(), due, "after {probe} of {S} probes succeeded");
+        }
+        Ok(())
+    }
+
+    /// Checks that a probe's success short of the threshold left the circuit half-open.
+    pub(super) fn still_half_open(&self) -> CaseResult {
+        ensure_eq!("R0", self.state(), CircuitState::HalfOpen, "with successes still missing");
         Ok(())
     }
 

@@ -1,0 +1,504 @@
+//! Broken in admitting or settling a call.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use onex_spi::Result;
+use onex_spi::breaker::{CircuitMetrics, CircuitState, Outcome, Rejection, Ticket};
+
+use super::Broken;
+use super::wrapper::{Inner, Twist, change};
+
+pub(super) const BROKEN: &[Broken] = &[
+    Broken {
+        name: "success_threshold_ignored",
+        law: "R0",
+        // Every case in which a probe succeeds and is not the last.
+        caught_by: &[
+            "breaker.success_threshold",
+            "breaker.probe_failure_reopens_fully",
+            "breaker.every_change_is_recorded",
+            "breaker.hung_probe_loses_its_slot",
+            "breaker.lease_is_the_longer_time",
+            "breaker.no_probes_wedge_the_circuit",
+            "breaker.extreme_limits_work",
+            "breaker.no_herd_in_half_open",
+            "breaker.only_needed_probes_run",
+            "breaker.cancelled_probe_gives_its_slot_back",
+            "breaker.stale_success_is_ignored",
+            "breaker.late_success_leaves_it_open",
+            "breaker.stale_failure_is_ignored",
+            "breaker.stale_probe_is_ignored",
+            "breaker.rejections_and_ignored_errors_do_not_count",
+            "breaker.panic_is_a_failure",
+            "breaker.totals_add_up",
+            "breaker.reset_from_every_state",
+            "breaker.reconfiguration_keeps_state",
+            "breaker.lower_limits_apply_to_the_next_call",
+            "breaker.service_behind_a_circuit",
+        ],
+        wrap: change::<SuccessThresholdIgnored>,
+    },
+    Broken {
+        name: "successes_survive_reopening",
+        law: "R0",
+        caught_by: &["breaker.probe_failure_reopens_fully"],
+        wrap: change::<SuccessesSurviveReopening>,
+    },
+    Broken {
+        name: "success_keeps_the_run",
+        law: "R0",
+        caught_by: &["breaker.success_breaks_the_run"],
+        wrap: change::<SuccessKeepsTheRun>,
+    },
+    Broken {
+        name: "timeout_counted_twice",
+        law: "R1",
+        caught_by: &[
+            "breaker.timeout_is_one_failure",
+            "breaker.circuits_own_timeout_applies",
+            "breaker.totals_add_up",
+        ],
+        wrap: change::<TimeoutCountedTwice>,
+    },
+    Broken {
+        name: "late_success_closes_the_circuit",
+        law: "R2",
+        caught_by: &["breaker.late_success_leaves_it_open", "breaker.stale_probe_is_ignored"],
+        wrap: change::<LateSuccessCloses>,
+    },
+    Broken {
+        name: "late_failures_prolong_the_opening",
+        law: "R2",
+        caught_by: &["breaker.late_failures_move_no_deadline"],
+        wrap: change::<LateFailuresProlong>,
+    },
+    Broken {
+        name: "stale_success_closes",
+        law: "R2",
+        caught_by: &["breaker.stale_success_is_ignored"],
+        wrap: change::<StaleSuccessCloses>,
+    },
+    Broken {
+        name: "stale_failure_reopens",
+        law: "R2",
+        caught_by: &["breaker.stale_failure_is_ignored"],
+        wrap: change::<StaleFailureReopens>,
+    },
+    Broken {
+        name: "permit_leaked_on_drop",
+        law: "R3",
+        caught_by: &["breaker.cancelled_probe_gives_its_slot_back", "breaker.cancelled_call_says_nothing"],
+        wrap: change::<PermitLeakedOnDrop>,
+    },
+    Broken {
+        name: "cancellation_counts_as_failure",
+        law: "R3",
+        caught_by: &["breaker.cancelled_probe_gives_its_slot_back", "breaker.cancelled_call_says_nothing"],
+        wrap: change::<CancellationIsFailure>,
+    },
+    Broken {
+        name: "half_open_unlimited",
+        law: "R4",
+        caught_by: &[
+            "breaker.no_herd_in_half_open",
+            "breaker.only_needed_probes_run",
+            "breaker.hung_probe_loses_its_slot",
+            "breaker.lease_is_the_longer_time",
+            "breaker.stale_success_is_ignored",
+            "breaker.lower_limits_apply_to_the_next_call",
+        ],
+        wrap: change::<HalfOpenUnlimited>,
+    },
+    Broken {
+        name: "deadline_rounded_down",
+        law: "R5",
+        caught_by: &["breaker.open_time_boundary"],
+        wrap: change::<DeadlineRoundedDown>,
+    },
+    Broken {
+        name: "hung_probes_wedge_the_circuit",
+        law: "R7",
+        caught_by: &[
+            "breaker.hung_probe_loses_its_slot",
+            "breaker.lease_is_the_longer_time",
+            "breaker.no_probes_wedge_the_circuit",
+        ],
+        wrap: change::<HungProbesWedge>,
+    },
+    Broken {
+        name: "abandoned_probe_counts_late",
+        law: "R7",
+        caught_by: &["breaker.hung_probe_loses_its_slot", "breaker.lease_is_the_longer_time"],
+        wrap: change::<AbandonedCountsLate>,
+    },
+    Broken {
+        name: "rejection_counts_as_failure",
+        law: "R10",
+        caught_by: &[
+            "breaker.rejections_and_ignored_errors_do_not_count",
+            "breaker.fallback_is_outside_the_accounting",
+            "breaker.totals_add_up",
+        ],
+        wrap: change::<RejectionIsFailure>,
+    },
+    Broken {
+        name: "rejection_without_retry_after",
+        law: "R10",
+        caught_by: &[
+            "breaker.rejection_never_touches_the_operation",
+            "breaker.open_time_boundary",
+            "breaker.service_behind_a_circuit",
+        ],
+        wrap: change::<NoRetryAfter>,
+    },
+    Broken {
+        name: "ignored_counts_as_failure",
+        law: "R11",
+        caught_by: &[
+            "breaker.rejections_and_ignored_errors_do_not_count",
+            "breaker.service_behind_a_circuit",
+            "breaker.only_needed_probes_run",
+            "breaker.totals_add_up",
+            "breaker.totals_add_up_across_threads",
+        ],
+        wrap: change::<IgnoredIsFailure>,
+    },
+    Broken {
+        name: "ignored_keeps_its_slot",
+        law: "R11",
+        caught_by: &[
+            "breaker.rejections_and_ignored_errors_do_not_count",
+            "breaker.only_needed_probes_run",
+            "breaker.totals_add_up",
+            "breaker.totals_add_up_across_threads",
+        ],
+        wrap: change::<IgnoredKeepsItsSlot>,
+    },
+    Broken {
+        name: "failures_spread_to_other_circuits",
+        law: "R13",
+        caught_by: &["breaker.circuits_are_independent"],
+        wrap: change::<FailuresSpread>,
+    },
+    Broken {
+        name: "panic_uncounted",
+        law: "R16",
+        caught_by: &["breaker.panic_is_a_failure"],
+        wrap: change::<PanicUncounted>,
+    },
+    Broken {
+        name: "long_timeouts_overflow",
+        law: "R17",
+        caught_by: &["breaker.extreme_limits_work"],
+        wrap: change::<LongTimeoutsOverflow>,
+    },
+];
+
+/// The first probe that succeeds closes.
+#[derive(Debug, Default)]
+struct SuccessThresholdIgnored;
+
+impl Twist for SuccessThresholdIgnored {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        let before = circuit.good.metrics().probe_successes;
+        circuit.good.settle(ticket, outcome);
+        if circuit.good.metrics().probe_successes > before {
+            circuit.reset();
+        }
+    }
+}
+
+/// The successes of one half-open count in the next.
+#[derive(Debug, Default)]
+struct SuccessesSurviveReopening;
+
+impl Twist for SuccessesSurviveReopening {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        let before = circuit.good.metrics();
+        circuit.good.settle(ticket, outcome);
+        let after = circuit.good.metrics();
+        if before.status.state == CircuitState::HalfOpen && after.status.state == CircuitState::Open {
+            circuit.memo.store(u64::from(before.probe_successes), Ordering::Relaxed);
+        } else if after.probe_successes > before.probe_successes {
+            for _ in 0..circuit.memo.swap(0, Ordering::Relaxed) {
+                circuit.once_more(Outcome::Success);
+            }
+        }
+    }
+}
+
+/// Failures are counted ever, not in a row.
+#[derive(Debug, Default)]
+struct SuccessKeepsTheRun;
+
+impl Twist for SuccessKeepsTheRun {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        let run = circuit.good.metrics().consecutive_failures > 0;
+        if run && outcome == Outcome::Success {
+            circuit.memo.fetch_add(1, Ordering::Relaxed);
+            circuit.good.settle(ticket, Outcome::Ignored);
+        } else {
+            circuit.good.settle(ticket, outcome);
+        }
+    }
+
+    fn metrics(&self, circuit: &Inner) -> CircuitMetrics {
+        let mut metrics = circuit.good.metrics();
+        let hidden = circuit.memo.load(Ordering::Relaxed);
+        metrics.success_count += hidden;
+        metrics.ignored_count -= hidden;
+        metrics
+    }
+}
+
+#[derive(Debug, Default)]
+struct TimeoutCountedTwice;
+
+impl Twist for TimeoutCountedTwice {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        let closed = circuit.is(CircuitState::Closed);
+        circuit.good.settle(ticket, outcome);
+        if closed && outcome == Outcome::TimedOut {
+            circuit.once_more(Outcome::Failure);
+        }
+    }
+}
+
+/// A success that comes while the circuit is open closes it.
+#[derive(Debug, Default)]
+struct LateSuccessCloses;
+
+impl Twist for LateSuccessCloses {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        let open = circuit.is(CircuitState::Open);
+        circuit.good.settle(ticket, outcome);
+        if open && outcome == Outcome::Success {
+            circuit.reset();
+        }
+    }
+}
+
+/// A failure that comes while the circuit is open begins the opening anew.
+#[derive(Debug, Default)]
+struct LateFailuresProlong;
+
+impl Twist for LateFailuresProlong {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        let open = circuit.is(CircuitState::Open);
+        circuit.good.settle(ticket, outcome);
+        if open && outcome == Outcome::Failure {
+            circuit.reset();
+            while circuit.is(CircuitState::Closed) {
+                circuit.once_more(Outcome::Failure);
+            }
+        }
+    }
+}
+
+/// A success of a call that was no probe closes a half-open circuit.
+#[derive(Debug, Default)]
+struct StaleSuccessCloses;
+
+impl Twist for StaleSuccessCloses {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        let before = circuit.good.metrics();
+        circuit.good.settle(ticket, outcome);
+        let after = circuit.good.metrics();
+        let stale =
+            after.success_count > before.success_count && after.probe_successes == before.probe_successes;
+        if stale && before.status.state == CircuitState::HalfOpen && circuit.is(CircuitState::HalfOpen) {
+            circuit.reset();
+        }
+    }
+}
+
+/// A failure of a call that was no probe reopens.
+#[derive(Debug, Default)]
+struct StaleFailureReopens;
+
+impl Twist for StaleFailureReopens {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        let half_open = circuit.is(CircuitState::HalfOpen);
+        circuit.good.settle(ticket, outcome);
+        if half_open && outcome == Outcome::Failure && circuit.is(CircuitState::HalfOpen) {
+            circuit.once_more(Outcome::Failure);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct PermitLeakedOnDrop;
+
+impl Twist for PermitLeakedOnDrop {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        if outcome != Outcome::Cancelled {
+            circuit.good.settle(ticket, outcome);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct CancellationIsFailure;
+
+impl Twist for CancellationIsFailure {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        let counted = if outcome == Outcome::Cancelled { Outcome::Failure } else { outcome };
+        circuit.good.settle(ticket, counted);
+    }
+}
+
+#[derive(Debug, Default)]
+struct HalfOpenUnlimited;
+
+impl Twist for HalfOpenUnlimited {
+    fn admit(&self, circuit: &Inner, call_timeout: Option<Duration>) -> Result<Ticket, Rejection> {
+        match circuit.good.admit(call_timeout) {
+            Err(rejection) if rejection.state == CircuitState::HalfOpen => Ok(Inner::forged()),
+            decision => decision,
+        }
+    }
+}
+
+/// The last millisecond of an opening is missing.
+#[derive(Debug, Default)]
+struct DeadlineRoundedDown;
+
+impl Twist for DeadlineRoundedDown {
+    fn admit(&self, circuit: &Inner, call_timeout: Option<Duration>) -> Result<Ticket, Rejection> {
+        match circuit.good.admit(call_timeout) {
+            Err(rejection) if rejection.retry_after.is_some_and(|left| left <= Duration::from_millis(1)) => {
+                Ok(Inner::forged())
+            }
+            decision => decision,
+        }
+    }
+}
+
+/// Once a probe hung, nothing runs any more.
+#[derive(Debug, Default)]
+struct HungProbesWedge;
+
+impl Twist for HungProbesWedge {
+    fn admit(&self, circuit: &Inner, call_timeout: Option<Duration>) -> Result<Ticket, Rejection> {
+        let ticket = circuit.good.admit(call_timeout)?;
+        if circuit.good.metrics().abandoned_count == 0 {
+            return Ok(ticket);
+        }
+        circuit.good.settle(ticket, Outcome::Cancelled);
+        Err(Rejection::new(CircuitState::HalfOpen, false, None))
+    }
+}
+
+#[derive(Debug, Default)]
+struct AbandonedCountsLate;
+
+impl Twist for AbandonedCountsLate {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        let settled = |metrics: &CircuitMetrics| {
+            metrics.success_count
+                + metrics.failure_count
+                + metrics.timeout_count
+                + metrics.ignored_count
+                + metrics.cancelled_count
+        };
+        let before = settled(&circuit.good.metrics());
+        circuit.good.settle(ticket, outcome);
+        if settled(&circuit.good.metrics()) == before {
+            circuit.memo.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn metrics(&self, circuit: &Inner) -> CircuitMetrics {
+        let mut metrics = circuit.good.metrics();
+        metrics.cancelled_count += circuit.memo.load(Ordering::Relaxed);
+        metrics
+    }
+}
+
+#[derive(Debug, Default)]
+struct RejectionIsFailure;
+
+impl Twist for RejectionIsFailure {
+    fn metrics(&self, circuit: &Inner) -> CircuitMetrics {
+        let mut metrics = circuit.good.metrics();
+        metrics.failure_count += metrics.rejected_count;
+        metrics
+    }
+}
+
+#[derive(Debug, Default)]
+struct NoRetryAfter;
+
+impl Twist for NoRetryAfter {
+    fn admit(&self, circuit: &Inner, call_timeout: Option<Duration>) -> Result<Ticket, Rejection> {
+        let decision = circuit.good.admit(call_timeout);
+        decision.map_err(|rejection| Rejection::new(rejection.state, rejection.forced, None))
+    }
+}
+
+#[derive(Debug, Default)]
+struct IgnoredIsFailure;
+
+impl Twist for IgnoredIsFailure {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        let counted = if outcome == Outcome::Ignored { Outcome::Failure } else { outcome };
+        circuit.good.settle(ticket, counted);
+    }
+}
+
+#[derive(Debug, Default)]
+struct IgnoredKeepsItsSlot;
+
+impl Twist for IgnoredKeepsItsSlot {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        if outcome != Outcome::Ignored {
+            circuit.good.settle(ticket, outcome);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct FailuresSpread;
+
+impl Twist for FailuresSpread {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        circuit.good.settle(ticket, outcome);
+        if outcome != Outcome::Failure {
+            return;
+        }
+        let names = circuit.breaker.all_circuit_states().into_keys();
+        let others = names.filter(|name| **name != *circuit.good.name());
+        for other in others.filter_map(|name| circuit.breaker.find(&name)) {
+            if let Ok(ticket) = other.admit(None) {
+                other.settle(ticket, Outcome::Failure);
+            }
+        }
+    }
+}
+
+/// A permit that is dropped by a panic is taken for a cancelled one.
+#[derive(Debug, Default)]
+struct PanicUncounted;
+
+impl Twist for PanicUncounted {
+    fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
+        let counted = if std::thread::panicking() { Outcome::Cancelled } else { outcome };
+        circuit.good.settle(ticket, counted);
+    }
+}
+
+/// A timeout that is added to the time of day in 32 bits of milliseconds runs over, and the call is refused.
+#[derive(Debug, Default)]
+struct LongTimeoutsOverflow;
+
+impl Twist for LongTimeoutsOverflow {
+    fn admit(&self, circuit: &Inner, call_timeout: Option<Duration>) -> Result<Ticket, Rejection> {
+        let overflows = call_timeout.is_some_and(|timeout| timeout.as_millis() > u128::from(u32::MAX));
+        if overflows {
+            Err(Rejection::new(CircuitState::Open, false, None))
+        } else {
+            circuit.good.admit(call_timeout)
+        }
+    }
+}
