@@ -132,7 +132,7 @@ mod tests {
                 "{uri}"
             );
         }
-        for uri in ["http://h/a/%2e%2e/b", "http://h/a/../b", "http://h/./a"] {
+        for uri in ["http://h/%2e%2e/%2F/%00", "http://h/a/%2e%2e/b", "http://h/a/../b", "http://h/./a"] {
             let error = made(Method::GET, uri, HttpBody::EMPTY).expect_err(uri);
             assert_eq!(
                 (error.kind(), error.effect()),
