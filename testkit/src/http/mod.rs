@@ -1,5 +1,6 @@
 //! Suites, mocks and faults for the HTTP ports.
 
+pub mod client;
 mod handler;
 mod stage;
 pub mod transport;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ::http::{HeaderMap, Method};
+use ::http::{HeaderMap, Method, StatusCode};
 use bytes::{Bytes, BytesMut};
-use onex_spi::http::{HttpBody, HttpReason, HttpRequest, HttpService, HttpUrl};
+use onex_spi::http::{HttpBody, HttpReason, HttpRequest, HttpResponse, HttpService, HttpUrl};
 use onex_spi::{Error, Result};
 
 use super::handler::Switchboard;
@@ -174,4 +174,58 @@ pub(super) async fn whole(law: &'static str, body: HttpBody) -> Result<Bytes, St
         }
         None => Ok(found.data),
     }
+}
+
+/// Runs `call` beside a sleep of `limit`; it must end neither before the limit nor more than 150 ms after the sleep, which
+/// is as late as this machine is now.
+pub(super) async fn ends_at<T: Send>(
+    law: &'static str,
+    what: &str,
+    limit: Duration,
+    call: impl Future<Output = T> + Send,
+) -> Result<T, Stop> {
+    const SLACK: Duration = Duration::from_millis(150);
+    let begin = std::time::Instant::now();
+    let sleep = async {
+        tokio::time::sleep(limit).await;
+        begin.elapsed()
+    };
+    let call = async { (call.await, begin.elapsed()) };
+    let ((result, took), woke) = within(law, what, async { tokio::join!(call, sleep) }).await?;
+    if took < limit {
+        return Err(failed(law, format!("{what}: ended after {took:?}, before the limit of {limit:?}")));
+    }
+    if took > woke + SLACK {
+        return Err(failed(law, format!("{what}: ended after {took:?}; the limit is {limit:?}")));
+    }
+    Ok(result)
+}
+
+/// Counts the requests that a service got.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    pub(super) fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A service that answers by the number of the request, from 0, and counts.
+pub(super) fn numbered<F>(answer: F) -> (Arc<dyn HttpService>, Count)
+where
+    F: Fn(usize, HttpRequest) -> HttpResponse + Send + Sync + 'static,
+{
+    let count = Count::default();
+    let counted = count.clone();
+    let service = super::handler(move |request| {
+        let response = answer(counted.0.fetch_add(1, Ordering::SeqCst), request);
+        async { Ok(response) }
+    });
+    (service, count)
+}
+
+/// A response with a status and a text.
+pub(super) fn answer(status: u16, text: &'static str) -> HttpResponse {
+    HttpResponse::new(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), text)
 }

@@ -111,9 +111,9 @@ async fn scripted<R: AsyncRead + Unpin + Send>(
                 Step::Wait(gate) => gate.wait().await,
                 Step::Fin => {
                     write.shutdown().await?;
-                    return until_end(reader).await;
+                    return reader.until_end().await;
                 }
-                Step::Stall => return until_end(reader).await,
+                Step::Stall => return reader.until_end().await,
                 Step::Close => return Ok(()),
                 Step::Reset => {
                     write.reset();
@@ -121,14 +121,6 @@ async fn scripted<R: AsyncRead + Unpin + Send>(
                 }
             }
         }
-    }
-    Ok(())
-}
-
-async fn until_end<R: AsyncRead + Unpin>(mut reader: Reader<R>) -> io::Result<()> {
-    let mut dropped = bytes::BytesMut::new();
-    while tokio::io::AsyncReadExt::read_buf(reader.io_mut(), &mut dropped).await? > 0 {
-        dropped.clear();
     }
     Ok(())
 }

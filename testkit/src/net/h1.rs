@@ -28,12 +28,21 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Self { io, ahead: BytesMut::new() }
     }
 
+    /// Reads and drops everything up to the peer's end.
+    pub(super) async fn until_end(&mut self) -> io::Result<()> {
+        while self.fill().await? > 0 {
+            self.ahead.clear();
+        }
+        Ok(())
+    }
+
     pub(super) fn io_mut(&mut self) -> &mut R {
         &mut self.io
     }
 
     /// Reads more; 0 = the peer ended its side. Cancel safe.
     pub(super) async fn fill(&mut self) -> io::Result<usize> {
+        self.ahead.reserve(16 << 10);
         self.io.read_buf(&mut self.ahead).await
     }
 

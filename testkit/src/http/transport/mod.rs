@@ -110,7 +110,7 @@ macro_rules! case {
         $crate::suite::Case::new($id, &[$($law),*], &[$($row),*], |world| Box::pin($body(world)))
     };
 }
-use case;
+pub(super) use case;
 
 fn cases() -> Vec<Case<World>> {
     [exchange::cases(), framing::cases(), pool::cases(), ending::cases()].into_iter().flatten().collect()
