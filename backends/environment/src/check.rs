@@ -55,6 +55,7 @@ pub(crate) fn check(
     faults: &mut Faults,
     judge: &dyn Fn(&Table) -> Vec<KeyError>,
 ) -> Table {
+    let known = faults.origins();
     let mut taken_out: BTreeSet<Vec<String>> = BTreeSet::new();
     let mut default_let_in = false;
     loop {
@@ -71,9 +72,10 @@ pub(crate) fn check(
             if missing_by_us || refusal == Refusal::Rule && !believe_rules {
                 continue;
             }
-            let (origin, known) =
-                place(keys, home, &error.path, refusal, |origin| unresolved.at(origin) || faults.at(origin));
-            if !known {
+            let (origin, told) = place(keys, home, &error.path, refusal, |origin| {
+                unresolved.at(origin) || known.contains(origin)
+            });
+            if !told {
                 let path = std::iter::once(subject).chain(error.path.iter().map(String::as_str));
                 let path = path.collect::<Vec<_>>().join(".");
                 faults.add(origin, &path, references.redaction().clean(&error.message));

@@ -116,4 +116,13 @@ mod tests {
         assert_eq!(lines[4], "  x.toml:7:5: f: the number does not fit into 64 bits");
         assert_eq!(lines[5], "4 errors; nothing was opened (InvalidInput)");
     }
+
+    #[test]
+    fn a_text_that_nests_without_end_is_a_fault() {
+        for text in [format!("{}x = 1", "a.".repeat(100_000)), format!("x = {}1", "{a=".repeat(100_000))] {
+            let mut faults = Faults::default();
+            read(&text, &mut faults);
+            assert!(!faults.is_empty());
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Either, join_all, select};
 use onex_spi::breaker::CircuitBreaker;
 use onex_spi::http::{HttpClient, HttpServer, HttpTransport};
-use onex_spi::kafka::KafkaDriver;
+use onex_spi::kafka::{KafkaClient, KafkaDriver};
 use onex_spi::provider::{Engine, Port};
 use onex_spi::{Clock, Error, ErrorKind, Health, Lifecycle, Result};
 
@@ -42,15 +42,19 @@ pub(crate) struct Opened {
 /// What callers hold in the place of an engine.
 pub(crate) enum Client {
     Http(Arc<dyn HttpClient>),
+    Kafka(Arc<dyn KafkaClient>),
 }
 
 impl Opened {
-    /// What is closed, outermost first.
-    fn lifecycles(&self) -> impl Iterator<Item = Arc<dyn Lifecycle>> {
-        let client = self.client.as_ref().map(|client| match client {
-            Client::Http(client) => Arc::clone(client) as Arc<dyn Lifecycle>,
-        });
-        client.into_iter().chain(std::iter::once(self.engine.lifecycle()))
+    fn above(&self) -> Option<Arc<dyn Lifecycle>> {
+        match self.client.as_ref()? {
+            Client::Http(client) => Some(Arc::clone(client) as _),
+            Client::Kafka(client) => Some(Arc::clone(client) as _),
+        }
+    }
+
+    async fn health(&self) -> (Port, Health) {
+        (self.port, self.above().unwrap_or_else(|| self.engine.lifecycle()).health().await)
     }
 }
 
@@ -65,9 +69,9 @@ impl Environment {
     }
 
     /// Puts a client above the engine that was opened last.
-    pub(crate) fn above(&mut self, client: Client) {
+    pub(crate) fn above(&mut self, client: Option<Client>) {
         if let Some(opened) = self.engines.last_mut() {
-            opened.client = Some(client);
+            opened.client = client;
         }
     }
 
@@ -129,7 +133,19 @@ impl Environment {
         })
     }
 
-    /// The engine of the section `kafka`.
+    /// The client above the engine of the section `kafka`.
+    ///
+    /// # Errors
+    /// `NotFound` where the profile has no such section.
+    #[doc(alias = "get_kafka_client")]
+    pub fn kafka_client(&self) -> Result<Arc<dyn KafkaClient>> {
+        self.find("environment.kafka_client", Port::KafkaDriver, |opened| match &opened.client {
+            Some(Client::Kafka(client)) => Some(Arc::clone(client)),
+            _ => None,
+        })
+    }
+
+    /// The engine of the section `kafka`, without any policy.
     ///
     /// # Errors
     /// `NotFound` where the profile has no such section.
@@ -152,17 +168,12 @@ impl Environment {
         })
     }
 
-    /// Asks every engine at once how it is doing; in the order of opening.
+    /// Asks everything at once how it is doing, a port's client where there is one; in the order of opening.
     ///
     /// # Cancellation
     /// Leaves nothing behind.
     pub async fn health(&self) -> Vec<(Port, Health)> {
-        join_all(
-            self.engines
-                .iter()
-                .map(|opened| async { (opened.port, opened.engine.lifecycle().health().await) }),
-        )
-        .await
+        join_all(self.engines.iter().map(Opened::health)).await
     }
 
     /// Closes everything in the reverse order of opening; each gets what is left of `within`.
@@ -178,7 +189,7 @@ impl Environment {
         let deadline = self.clock.now().checked_add(within);
         let mut first = Ok(());
         for opened in self.engines.iter().rev() {
-            for thing in opened.lifecycles() {
+            for thing in opened.above().into_iter().chain([opened.engine.lifecycle()]) {
                 let closed = self.close_one(opened, &*thing, deadline).await;
                 if let Err(error) = &closed {
                     let port = opened.port.section();

@@ -1,5 +1,6 @@
 //! What is wrong with a file, and where: collected, never thrown at the first.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -66,6 +67,11 @@ impl Faults {
     /// Whether something is wrong at exactly that place.
     pub(crate) fn at(&self, origin: &Origin) -> bool {
         self.0.iter().any(|fault| fault.origin == *origin)
+    }
+
+    /// Where something is wrong.
+    pub(crate) fn origins(&self) -> BTreeSet<Origin> {
+        self.0.iter().map(|fault| fault.origin.clone()).collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -122,12 +122,7 @@ impl Binding {
         let mut keys = match entry.node.value {
             NodeValue::Table(keys) => keys,
             value => {
-                let text = match &value {
-                    NodeValue::Leaf(Value::String(text)) => Some(text.as_str()),
-                    NodeValue::Text(readings) => readings.value().as_str(),
-                    _ => None,
-                };
-                return match text {
+                return match value.plain().and_then(Value::as_str) {
                     Some("per-host") => Some(Self::default()),
                     Some("off") => None,
                     _ => {

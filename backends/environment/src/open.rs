@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use onex_spi::http::HttpClient;
 use onex_spi::provider::{Engine, OpenContext};
 use onex_spi::{Error, ErrorKind, Result};
 
@@ -45,11 +44,9 @@ pub(crate) async fn open(
             Ok(engine) => environment.engines.push(Opened { port, name, engine, client: None }),
             Err(error) => return Err(retreat(&environment, refused(&error)).await),
         }
-        if let Some(policy) = policy {
-            match open_http_client(&environment, policy, interceptors, context) {
-                Ok(client) => environment.above(Client::Http(client)),
-                Err(error) => return Err(retreat(&environment, refused(&error)).await),
-            }
+        match client_above(&environment, policy, interceptors, context) {
+            Ok(client) => environment.above(client),
+            Err(error) => return Err(retreat(&environment, refused(&error)).await),
         }
         for requirement in requirements.iter().filter(|requirement| requirement.port() == port) {
             let feature =
@@ -67,15 +64,27 @@ pub(crate) async fn open(
     Err(retreat(&environment, Error::unsupported(LOAD, message)).await)
 }
 
-fn open_http_client(
+/// The client above the engine that was opened last, where its port has a policy.
+fn client_above(
     environment: &Environment,
-    policy: HttpPolicy,
+    http: Option<HttpPolicy>,
     interceptors: &Interceptors,
     context: &OpenContext,
-) -> Result<Arc<dyn HttpClient>> {
-    // The breaker is opened before the transport, where the profile has one.
-    let breaker = environment.circuit_breaker().ok();
-    policy.open(environment.http_transport()?, breaker, interceptors, context)
+) -> Result<Option<Client>> {
+    match environment.engines.last().map(|opened| &opened.engine) {
+        Some(Engine::HttpTransport(transport)) => {
+            // The breaker is opened before the transport, where the profile has one.
+            let breaker = environment.circuit_breaker().ok();
+            let policy = http.unwrap_or_default();
+            policy
+                .open(Arc::clone(transport), breaker, interceptors, context)
+                .map(|client| Some(Client::Http(client)))
+        }
+        Some(Engine::KafkaDriver(driver)) => {
+            Ok(Some(Client::Kafka(onex_kafka_client::open(Arc::clone(driver)))))
+        }
+        _ => Ok(None),
+    }
 }
 
 async fn open_engine(section: PlannedSection, context: &OpenContext) -> Result<Engine> {

@@ -33,6 +33,14 @@ impl Program {
     fn offering(&self, port: Port) -> impl Iterator<Item = &Arc<dyn Provider>> {
         self.providers.iter().filter(move |provider| provider.ports().contains(&port))
     }
+
+    /// Lists the engines for `port`, for a message.
+    fn engines(&self, port: Port) -> String {
+        match self.offering(port).next() {
+            Some(_) => listed(self.offering(port).map(|provider| provider.name())),
+            None => "none; hand the builder a provider".to_owned(),
+        }
+    }
 }
 
 /// What will be opened. Has no `Debug`: its tables hold secrets.
@@ -108,10 +116,9 @@ fn refuse_twins(program: &Program, faults: &mut Faults) {
 
 fn refuse_absent(requirement: Requirement, profile: &str, program: &Program, faults: &mut Faults) {
     let port = requirement.port();
-    let section = port.section();
-    let engines = listed(program.offering(port).map(|provider| provider.name()));
+    let (section, engines) = (port.section(), program.engines(port));
     let message = format!(
-        "the program requires {requirement}; add [{profile}.{section}] with engine = one of {engines}"
+        "the program requires {requirement}; add [{profile}.{section}] with an engine; registered: {engines}"
     );
     faults.add(Origin::TOP, "", message);
 }
@@ -184,14 +191,10 @@ impl Planning<'_> {
     fn provider(&self, port: Port, section: &Section, faults: &mut Faults) -> Option<&Arc<dyn Provider>> {
         let (name, profile) = (port.section(), self.profile);
         let subject = format!("{name}.engine");
-        let known = || match listed(self.program.offering(port).map(|provider| provider.name())) {
-            none if none == "none" => "none; hand the builder a provider".to_owned(),
-            known => known,
-        };
         let Some((origin, engine)) = &section.engine else {
             let message = format!(
                 "no engine is named; write engine = \"..\" in [{profile}.{name}]; registered: {}",
-                known()
+                self.program.engines(port)
             );
             faults.add(section.home.clone(), name, message);
             return None;
@@ -200,7 +203,8 @@ impl Planning<'_> {
             return None;
         }
         let Some(provider) = self.program.offering(port).find(|provider| provider.name() == engine) else {
-            let message = format!("unknown engine `{engine}`; registered for {name}: {}", known());
+            let known = self.program.engines(port);
+            let message = format!("unknown engine `{engine}`; registered for {name}: {known}");
             faults.add(origin.clone(), &subject, message);
             return None;
         };
@@ -229,7 +233,7 @@ impl Planning<'_> {
         for (key, entry) in keys {
             let subject = format!("{subject}.{key}");
             match &entry.node.value {
-                NodeValue::Leaf(Value::Boolean(false)) => {}
+                value if value.plain() == Some(&Value::Boolean(false)) => {}
                 _ if key.starts_with("dangerous") => {
                     let message = format!(
                         "is not for production, which the profile {0} is; take it out, or write \

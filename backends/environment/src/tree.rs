@@ -33,6 +33,17 @@ pub(crate) enum NodeValue {
     Text(Readings),
 }
 
+impl NodeValue {
+    /// The value where it is no table and no array of the file's.
+    pub(crate) fn plain(&self) -> Option<&Value> {
+        match self {
+            Self::Leaf(value) => Some(value),
+            Self::Text(readings) => Some(readings.value()),
+            Self::Table(_) | Self::Array(_) => None,
+        }
+    }
+}
+
 /// The text of a variable, which has no type: what it may mean, the likeliest first.
 #[derive(Clone)]
 pub(crate) struct Readings {

@@ -19,6 +19,9 @@ use crate::tree::{Entry, Keys, Node, NodeValue, Readings, toml_value};
 
 const PREFIX: &str = "ONEX__";
 
+/// The most levels of a name; the depth that a file may have, too.
+const MOST_LEVELS: usize = 80;
+
 /// What a process was given; a value is `None` where it is no text. Shows names only.
 #[derive(Clone, Default)]
 pub(crate) struct Variables(BTreeMap<String, Option<String>>);
@@ -59,7 +62,9 @@ impl Variables {
                 continue;
             };
             let path: Vec<String> = path.split("__").map(str::to_lowercase).collect();
-            if path.len() < 2 || path.iter().any(String::is_empty) {
+            if path.len() > MOST_LEVELS {
+                faults.add(origin, "", format!("names a key below {MOST_LEVELS} levels"));
+            } else if path.len() < 2 || path.iter().any(String::is_empty) {
                 faults.add(origin, "", "names no key; write ONEX__SECTION__KEY, such as ONEX__KAFKA__ENGINE");
             } else if port_of(&path[0]).is_none() {
                 let known = listed(sections());

@@ -40,7 +40,7 @@ pub(crate) async fn faults(
 #[tokio::test]
 async fn onex_gen_03_every_fault_names_file_line_column_rule_and_way_out() {
     let keys = "`bootstrap_servers`, `client_id`, `port`, `batch`, `password`, `proxy`, `dangerous_trust_all`, \
-                `pool`, `properties`";
+                `mode`, `pool`, `properties`";
     let unknown_key = format!("kafka.prot: unknown field `prot`, expected one of {keys}");
     let cases: &[(&str, &str, &str)] = &[
         // Profiles.
@@ -124,6 +124,12 @@ async fn onex_gen_03_every_fault_names_file_line_column_rule_and_way_out() {
             "[test.kafka]\nengine = 'real'\nport = 'x'",
             "test",
             "3:8: kafka.port: invalid type: string \"x\", expected u16",
+        ),
+        // ONEX-GEN-08: an unknown word is told with those that are known.
+        (
+            "[test.kafka]\nengine = 'real'\nmode = 'quick'",
+            "test",
+            "3:8: kafka.mode: unknown variant `quick`, expected `fast` or `safe`",
         ),
         (
             "[test.kafka]\nengine = 'real'\nport = 70000",
@@ -298,6 +304,16 @@ async fn a_bad_variable_is_told_by_its_name_and_never_by_its_value() {
         assert!(!lines[0].contains("hunter2"));
     }
     let journal = Journal::default();
+    let deep = format!("ONEX__KAFKA{}", "__A".repeat(30_000));
+    let lines = faults(
+        builder(&journal).with_variables([(deep, "1")]),
+        "[test.kafka]\nengine = 'real'",
+        "test",
+        &journal,
+    )
+    .await;
+    assert!(lines[0].ends_with(": names a key below 80 levels"), "{lines:.99?}");
+    let journal = Journal::default();
     let twice = [("ONEX__KAFKA__POOL", "1"), ("ONEX__KAFKA__POOL__MOST", "2")];
     let lines =
         faults(builder(&journal).with_variables(twice), "[test.kafka]\nengine = 'real'", "test", &journal)
@@ -307,13 +323,29 @@ async fn a_bad_variable_is_told_by_its_name_and_never_by_its_value() {
 }
 
 #[tokio::test]
+async fn all_that_is_wrong_in_one_variable_is_told() {
+    let journal = Journal::default();
+    let builder = builder(&journal).with_variables([("ONEX__KAFKA__POOL", "{ lest = 1, mots = 2 }")]);
+    let lines = faults(builder, "[test.kafka]\nengine = 'real'", "test", &journal).await;
+    let expected = ["lest", "mots"].map(|key| {
+        format!(
+            "variable ONEX__KAFKA__POOL: kafka.pool.{key}: unknown field `{key}`, expected `most` or `least`"
+        )
+    });
+    assert_eq!(lines, expected);
+}
+
+#[tokio::test]
 async fn no_secret_is_shown_in_what_an_engine_says_about_it() {
     // The secret is of a wrong type where it stands, so that serde shows it.
     let journal = Journal::default();
     let text = "[test.kafka]\nengine = 'real'\nport = 'env:PORT_SECRET'\n[test.http]\nengine = 'real'\nport = 'env:B'";
     let variables =
         [("PORT_SECRET", "hun\"ter2"), ("B", "second\nsecret"), ("ONEX__HTTP__POOL__TOKEN", "third")];
-    let lines = faults(builder(&journal).with_variables(variables), text, "test", &journal).await;
+    let builder = builder(&journal).with_variables(variables);
+    let shown = format!("{builder:?}");
+    assert!(shown.contains("PORT_SECRET") && !shown.contains("ter2") && !shown.contains("third"), "{shown}");
+    let lines = faults(builder, text, "test", &journal).await;
     assert_eq!(
         lines,
         [
@@ -335,8 +367,8 @@ async fn what_the_program_requires_is_asked_before_anything_is_opened() {
     assert_eq!(
         lines,
         [
-            "onex.toml:1:1: the program requires breaker; add [test.breaker] with engine = one of `real`, `memory`",
-            "onex.toml:1:1: the program requires http with Wire; add [test.http] with engine = one of `real`, `memory`",
+            "onex.toml:1:1: the program requires breaker; add [test.breaker] with an engine; registered: `real`, `memory`",
+            "onex.toml:1:1: the program requires http with Wire; add [test.http] with an engine; registered: `real`, `memory`",
         ]
     );
 }

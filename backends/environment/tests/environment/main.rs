@@ -2,5 +2,6 @@
 
 mod faults;
 mod http;
+mod kafka;
 mod opening;
 mod support;

@@ -147,6 +147,11 @@ async fn production_takes_development_engines_only_where_the_file_allows_it() {
     let text = "[production]\nkafka = { engine = 'real', dangerous_trust_all = false }\n\
                 [test]\nkafka = { engine = 'memory', dangerous_trust_all = true }";
     kafka(builder(&journal), text, "production", &journal).await;
+    let off = [("ONEX__KAFKA__DANGEROUS_TRUST_ALL", "false")];
+    kafka(builder(&journal).with_variables(off), text, "production", &journal).await;
+    let on = [("ONEX__KAFKA__DANGEROUS_TRUST_ALL", "true")];
+    let refused = builder(&journal).with_variables(on).parse(text, "onex.toml", "production").await;
+    assert!(refused.expect_err("dangerous").message().contains("allow_dangerous_keys"));
     kafka(builder(&journal), text, "test", &journal).await;
 }
 
@@ -165,6 +170,8 @@ async fn every_port_is_handed_out_and_told_about() {
     environment.http_transport().expect("a transport");
     environment.http_server().expect("a server");
     environment.kafka_driver().expect("a driver");
+    environment.http_client().expect("a client");
+    environment.kafka_client().expect("a client");
     let first = environment.circuit_breaker().expect("a breaker");
     assert!(Arc::ptr_eq(&first, &environment.circuit_breaker().expect("a breaker")));
     assert_eq!(environment.profile(), "test");
@@ -188,7 +195,9 @@ async fn onex_gen_03_a_missing_section_is_told_with_what_to_write() {
     let journal = Journal::default();
     let environment = builder(&journal).parse("[test]", "onex.toml", "test").await.expect("an empty profile");
     let refused = [
+        ("http", environment.http_client().err()),
         ("http", environment.http_transport().err()),
+        ("kafka", environment.kafka_client().err()),
         ("http_server", environment.http_server().err()),
         ("kafka", environment.kafka_driver().err()),
         ("breaker", environment.circuit_breaker().err()),

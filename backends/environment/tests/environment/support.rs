@@ -47,8 +47,17 @@ pub(crate) struct Config {
     pub(crate) password: String,
     pub(crate) proxy: String,
     pub(crate) dangerous_trust_all: bool,
+    pub(crate) mode: Mode,
     pub(crate) pool: Pool,
     pub(crate) properties: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Mode {
+    #[default]
+    Fast,
+    Safe,
 }
 
 #[derive(Debug, Default, Deserialize)]
