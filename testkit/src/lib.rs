@@ -18,7 +18,9 @@
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+pub mod broken;
 pub mod clock;
+pub mod faulty;
 pub mod http;
 pub mod kafka;
 pub mod net;

@@ -69,6 +69,12 @@ fn check_framing(headers: &HeaderMap, length: Option<u64>) -> Result<()> {
             ));
         }
     }
+    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        return Err(refused(
+            &CONTENT_LENGTH,
+            "stands beside transfer-encoding; leave both out, the engine adds one",
+        ));
+    }
     if headers.get_all(HOST).iter().nth(1).is_some() {
         return Err(refused(&HOST, "stands there twice; give one, or none for the URL's own"));
     }
@@ -150,7 +156,8 @@ mod tests {
 
     #[test]
     fn headers_that_contradict_the_framing_are_refused() {
-        let rows: [(&[(&str, &str)], HttpBody); 7] = [
+        let rows: [(&[(&str, &str)], HttpBody); 8] = [
+            (&[("content-length", "3"), ("transfer-encoding", "chunked")], "abc".into()),
             (&[("content-length", "4")], "abc".into()),
             (&[("content-length", "3"), ("content-length", "4")], "abc".into()),
             (&[("content-length", "+3")], "abc".into()),

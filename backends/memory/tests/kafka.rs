@@ -124,6 +124,28 @@ async fn a_poll_that_waits_is_not_late() -> Result<()> {
 }
 
 #[tokio::test]
+async fn who_waits_hears_of_an_interval_that_began_later() -> Result<()> {
+    let world = World::new(1).await?;
+    let (a, b) = (world.member(config()).await?, world.member(config()).await?);
+    poll(&a).await?;
+    let wait = |member: &Arc<dyn ConsumerDriver>| {
+        let member = member.clone();
+        tokio::spawn(async move { member.poll(PollRequest::new(1, 10 * INTERVAL)).await })
+    };
+    let (stays, joins) = (wait(&a), wait(&b));
+    world.clock.until_waiting(2).await;
+    world.clock.advance(INTERVAL / 2);
+    stays.abort();
+    assert!(stays.await.is_err_and(|ended| ended.is_cancelled()));
+    world.clock.advance(INTERVAL / 2);
+    assert_eq!(a.assignment(), [at(0)], "half of its interval is left");
+    world.clock.until_waiting(1).await;
+    world.clock.advance(INTERVAL / 2);
+    assert_eq!(joins.await.expect("polled")?, Polled::Assigned(vec![at(0)]));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_late_poll_learns_that_it_is_too_late() -> Result<()> {
     let world = World::new(1).await?;
     let a = world.member(config()).await?;

@@ -9,7 +9,10 @@
 //! prefix must see the same cluster. Topics, groups and client names all begin with the prefix, so that cases run
 //! side by side on one broker; they are left behind there.
 
+pub mod broken;
 pub mod driver;
+mod faulty;
+pub mod mock;
 mod setup;
 
 pub use setup::KafkaSetup;

@@ -14,7 +14,7 @@
 //!
 //! A step takes and answers in one go, so a poll that is dropped while it waits has taken nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use onex_spi::kafka::{
-    ClientStats, Commit, ConsumerConfig, ConsumerDriver, KafkaFault, KafkaMessage, NextOffsets, OffsetReset,
-    PollRequest, Polled, Timestamp, TopicPartition, Watermarks,
+    ClientStats, Commit, ConsumerConfig, ConsumerDriver, KafkaMessage, NextOffsets, PollRequest, Polled,
+    Timestamp, TopicPartition, Watermarks,
 };
 use onex_spi::{Error, ErrorKind, Result};
 
@@ -31,6 +31,7 @@ use super::assign::MemberId;
 use super::broker::Broker;
 use super::error::{Refusal, away, not_owned, unknown_member, unknown_partition, unknown_topic};
 use super::group::{Group, Joining};
+use super::reading::{Reading, Readings};
 use super::topic::{Topics, check_name};
 
 const POLL: &str = "kafka.poll";
@@ -57,25 +58,16 @@ struct State {
     resubscribed: bool,
     member: Option<MemberId>,
     /// What was told as assigned and is not yet told as lost or given back.
-    reading: BTreeMap<TopicPartition, Reading>,
+    reading: Readings,
     /// What the last poll told as revoking.
     revoking: Vec<TopicPartition>,
     /// Missing topics that a poll has told.
     told_missing: BTreeSet<Arc<str>>,
-    /// The partition that is read first, so that none starves.
-    first: usize,
     stats: ClientStats,
     /// Until when a close waits for the broker; set once.
     closing: Option<Instant>,
     /// Whether the close is over.
     left: bool,
-}
-
-#[derive(Debug, Default)]
-struct Reading {
-    /// The next offset; none until the first read, which asks the committed one.
-    position: Option<i64>,
-    paused: bool,
 }
 
 /// What one try of a poll came to.
@@ -115,27 +107,13 @@ impl MemoryConsumer {
         let mut stirred = false;
         let step = cluster.with_group(&self.config.group_id, |group, topics| {
             stirred = group.expire(now, topics);
-            match self.change(&mut mine, group, topics, &mut stirred) {
-                Ok(None) => {}
-                Ok(Some(change)) => return Step::Done(Ok(change)),
-                Err(error) => return Step::Done(Err(error)),
+            match self.bring(&mut mine, group, topics, request.max_records, deadline <= now, &mut stirred) {
+                Ok(None) => {
+                    Step::WaitUntil(group.next_expiry(now).map_or(deadline, |expiry| expiry.min(deadline)))
+                }
+                Ok(Some(polled)) => Step::Done(Ok(polled)),
+                Err(error) => Step::Done(Err(error)),
             }
-            let wall = self.broker.wall();
-            let records = match mine.read(self.config.offset_reset, group, topics, request.max_records, wall)
-            {
-                Ok(records) => records,
-                Err(error) => return Step::Done(Err(error)),
-            };
-            if !records.is_empty() {
-                return Step::Done(Ok(Polled::Records(records)));
-            }
-            if let Err(missing) = mine.missing(topics, deadline <= now) {
-                return Step::Done(Err(missing));
-            }
-            if deadline <= now {
-                return Step::Done(Ok(Polled::Records(records)));
-            }
-            Step::WaitUntil(group.next_expiry().map_or(deadline, |expiry| expiry.min(deadline)))
         });
         drop(cluster);
         drop(mine);
@@ -143,6 +121,30 @@ impl MemoryConsumer {
             self.broker.changed.notify_waiters();
         }
         step
+    }
+
+    /// What there is now: a change, records, a complaint, or nothing where the time is over; `None` = wait.
+    fn bring(
+        &self,
+        mine: &mut State,
+        group: &mut Group,
+        topics: &mut Topics,
+        max_records: usize,
+        over: bool,
+        stirred: &mut bool,
+    ) -> Result<Option<Polled>> {
+        if let Some(change) = self.change(mine, group, topics, stirred)? {
+            return Ok(Some(change));
+        }
+        let wall = self.broker.wall();
+        let records =
+            mine.reading.read(self.config.offset_reset, group.committed(), topics, max_records, wall)?;
+        if records.is_empty() {
+            mine.missing(topics, over)?;
+            return Ok(over.then_some(Polled::Records(records)));
+        }
+        mine.count(&records);
+        Ok(Some(Polled::Records(records)))
     }
 
     /// Takes part in the group; answers what changed.
@@ -160,7 +162,7 @@ impl MemoryConsumer {
         let revoked = std::mem::take(&mut mine.revoking);
         if let Some(id) = mine.member.filter(|_| !revoked.is_empty()) {
             group.release(id, &revoked);
-            mine.reading.retain(|at, _| !revoked.contains(at));
+            mine.reading.remove(&revoked);
             *stirred = true;
         }
         let id = match mine.member {
@@ -192,7 +194,7 @@ impl MemoryConsumer {
         }
         let taken = group.take(id);
         if !taken.is_empty() {
-            mine.reading.extend(taken.iter().map(|at| (at.clone(), Reading::default())));
+            mine.reading.add(&taken);
             return Ok(Some(Polled::Assigned(taken)));
         }
         Ok(None)
@@ -263,6 +265,8 @@ impl MemoryConsumer {
                 let until = *mine.closing.get_or_insert(now);
                 if until <= now {
                     self.vanish(&mut mine);
+                    drop(mine);
+                    self.broker.changed.notify_waiters();
                     let message = "the broker did not hear that the consumer left; its session will time out";
                     return Err(Error::new(ErrorKind::TimedOut, "kafka.close", message));
                 }
@@ -342,42 +346,22 @@ impl State {
     fn forget_lost(&mut self, group: &Group) -> Vec<TopicPartition> {
         self.member = self.member.filter(|id| group.has(*id));
         let id = self.member;
-        let lost: Vec<TopicPartition> =
-            self.reading.keys().filter(|at| !id.is_some_and(|id| group.owns(id, at))).cloned().collect();
-        self.reading.retain(|at, _| !lost.contains(at));
+        let lost: Vec<TopicPartition> = self
+            .reading
+            .partitions()
+            .filter(|at| !id.is_some_and(|id| group.owns(id, at)))
+            .cloned()
+            .collect();
+        self.reading.remove(&lost);
         self.revoking.retain(|at| !lost.contains(at));
         lost
     }
 
-    /// Reads on from the positions; an error leaves every position where it was.
-    fn read(
-        &mut self,
-        reset: OffsetReset,
-        group: &Group,
-        topics: &mut Topics,
-        max: usize,
-        now: Timestamp,
-    ) -> Result<Vec<KafkaMessage>> {
-        for (at, reading) in self.reading.iter_mut().filter(|(_, reading)| !reading.paused) {
-            let bounds = topics.log(POLL, at, now)?.watermarks();
-            let wanted = reading.position.or_else(|| group.committed().get(at).copied());
-            reading.position = Some(start(at, wanted, bounds, reset)?);
-        }
-        let mut records = Vec::new();
-        let mut order: Vec<_> = self.reading.iter_mut().collect();
-        let first = self.first % order.len().max(1);
-        order.rotate_left(first);
-        for (at, reading) in order {
-            reading.take(at, topics, max, now, &mut records);
-        }
-        if !records.is_empty() {
-            self.first = first + 1;
-        }
+    fn count(&mut self, records: &[KafkaMessage]) {
         let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len) as u64;
         self.stats.received += records.len() as u64;
         self.stats.bytes +=
             records.iter().map(|record| bytes(&record.key) + bytes(&record.value)).sum::<u64>();
-        Ok(records)
     }
 
     /// Tells of subscribed topics that do not exist: once at once, and again at the end of each fruitless poll.
@@ -390,49 +374,6 @@ impl State {
                 Err(unknown_topic(POLL, name))
             }
             None => Ok(()),
-        }
-    }
-}
-
-impl Reading {
-    /// Takes records from the position on until there are `max` in all.
-    fn take(
-        &mut self,
-        at: &TopicPartition,
-        topics: &mut Topics,
-        max: usize,
-        now: Timestamp,
-        records: &mut Vec<KafkaMessage>,
-    ) {
-        let Some(position) = self.position.filter(|_| !self.paused && records.len() < max) else { return };
-        let Some(topic) = topics.get_mut(&at.topic) else { return };
-        let name = topic.name.clone();
-        if let Some(log) = topic.log(at.partition, now) {
-            records.extend(log.read(&name, at.partition, position, max - records.len()));
-        }
-        if let Some(last) =
-            records.last().filter(|last| *last.topic == *at.topic && last.partition == at.partition)
-        {
-            self.position = Some(last.next_offset());
-        }
-    }
-}
-
-/// Where reading begins: at `wanted` if the log has it, else as `reset` says.
-fn start(at: &TopicPartition, wanted: Option<i64>, bounds: Watermarks, reset: OffsetReset) -> Result<i64> {
-    match (wanted, reset) {
-        (Some(offset), _) if (bounds.low..=bounds.high).contains(&offset) => Ok(offset),
-        (_, OffsetReset::Earliest) => Ok(bounds.low),
-        (_, OffsetReset::Latest) => Ok(bounds.high),
-        (Some(offset), _) => {
-            let message = format!("{at} has offsets {} to {}, not {offset}; seek", bounds.low, bounds.high);
-            Err(Refusal::OffsetOutOfRange.error_at(POLL, at.clone(), message))
-        }
-        (None, _) => {
-            let message =
-                format!("{at} has no committed offset and offset_reset is error; seek or commit one");
-            let fault = KafkaFault::new("NO_OFFSET_FOR_PARTITION").with_at(at.clone());
-            Err(Error::new(ErrorKind::NotFound, POLL, message).not_applied().with_detail(fault))
         }
     }
 }

@@ -95,9 +95,10 @@ impl Group {
         !gone.is_empty()
     }
 
-    /// When the next member would be expelled.
-    pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.members.values().filter_map(|member| member.deadline).min()
+    /// The first time at which somebody may have to be expelled; who polls now is not late before a whole interval.
+    pub(super) fn next_expiry(&self, now: Instant) -> Option<Instant> {
+        let latest = |member: &Member| member.deadline.or_else(|| now.checked_add(member.max_poll_interval));
+        self.members.values().filter_map(latest).min()
     }
 
     /// A member begins to poll: its interval does not run.
@@ -295,9 +296,10 @@ mod tests {
         group.join(1, joining(), &topics);
         group.take(1);
         assert!(!group.expire(start + 60 * MINUTE, &topics), "it polls");
+        assert_eq!(group.next_expiry(start + MINUTE), Some(start + 6 * MINUTE), "if its poll ended just now");
         group.polled(1, start);
         assert!(!group.expire(start + 4 * MINUTE, &topics));
-        assert_eq!(group.next_expiry(), Some(start + 5 * MINUTE));
+        assert_eq!(group.next_expiry(start + MINUTE), Some(start + 5 * MINUTE));
         assert!(group.expire(start + 5 * MINUTE, &topics));
         assert!(!group.has(1) && group.owners.is_empty());
     }

@@ -38,6 +38,7 @@ mod error;
 mod group;
 mod log;
 mod producer;
+mod reading;
 mod settings;
 mod topic;
 

@@ -101,7 +101,7 @@ impl MemoryProducer {
             let mut changed = pin!(self.broker.changed.notified());
             changed.as_mut().enable();
             let until = {
-                let mut state = self.state();
+                let state = self.state();
                 let now = self.broker.now();
                 if let Some(error) = state.ended(now) {
                     return error;
@@ -213,7 +213,7 @@ impl MemoryProducer {
 
 impl State {
     /// The answer to a call once the producer takes no more.
-    fn ended(&mut self, now: Instant) -> Option<Error> {
+    fn ended(&self, now: Instant) -> Option<Error> {
         let over = self.closed.is_some() || self.closing.is_some_and(|until| until <= now);
         over.then(|| Error::closed(PRODUCE, "the producer"))
     }

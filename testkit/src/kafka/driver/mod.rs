@@ -28,6 +28,7 @@ use std::time::Duration;
 use onex_spi::Result;
 use onex_spi::kafka::KafkaDriver;
 
+pub(super) use self::world::Open;
 use self::world::Source;
 use super::KafkaSetup;
 use crate::suite::{self, Case, Trial};
@@ -44,7 +45,7 @@ where
     F: Fn(KafkaSetup) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Arc<dyn KafkaDriver>>> + Send + 'static,
 {
-    let open: Arc<world::Open> = Arc::new(move |setup| Box::pin(factory(setup)));
+    let open: Arc<Open> = Arc::new(move |setup| Box::pin(factory(setup)));
     bind(&open)
 }
 
@@ -57,7 +58,7 @@ where
     suite::main(trials(factory))
 }
 
-pub(super) fn bind(open: &Arc<world::Open>) -> Vec<Trial> {
+pub(super) fn bind(open: &Arc<Open>) -> Vec<Trial> {
     let bind = |case: &Case<Source>| {
         let open = Arc::clone(open);
         Trial::new(case, move || Source::new(Arc::clone(&open)))

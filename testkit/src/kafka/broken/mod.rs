@@ -1,0 +1,55 @@
+//! Kafka drivers with one deliberate bug each, over any good driver.
+
+mod groups;
+mod offsets;
+mod reading;
+mod sending;
+mod topics;
+mod wrapper;
+
+use std::sync::Arc;
+
+use onex_spi::Result;
+use onex_spi::kafka::KafkaDriver;
+
+use super::{KafkaSetup, driver};
+use crate::broken::{self, Broken, Reach, Report};
+
+/// Every bug of a driver that the suite is known to notice.
+#[must_use]
+pub fn broken() -> Vec<Broken<dyn KafkaDriver>> {
+    [sending::BUGS, reading::BUGS, offsets::BUGS, groups::BUGS, topics::BUGS].concat()
+}
+
+/// Adds each bug to the engine that `factory` makes and runs the driver suite on it.
+///
+/// The engine itself must pass; a case that it ignores cannot notice a bug and is reported as ignored.
+///
+/// # Examples
+/// ```no_run
+/// use onex_testkit::broken::Reach;
+/// # use onex_spi::kafka::KafkaDriver;
+/// # use onex_testkit::kafka::KafkaSetup;
+/// # async fn my_driver(_: KafkaSetup) -> onex_spi::Result<std::sync::Arc<dyn KafkaDriver>> { unimplemented!() }
+///
+/// let report = onex_testkit::kafka::broken::check_broken(my_driver, Reach::Named);
+/// assert!(report.wrong.is_empty(), "{report}");
+/// ```
+pub fn check_broken<F, Fut>(factory: F, reach: Reach) -> Report
+where
+    F: Fn(KafkaSetup) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Arc<dyn KafkaDriver>>> + Send + 'static,
+{
+    let good: Arc<driver::Open> = Arc::new(move |setup| Box::pin(factory(setup)));
+    broken::check(&broken(), reach, |bug| {
+        let Some(bug) = bug.copied() else {
+            return driver::bind(&good);
+        };
+        let good = Arc::clone(&good);
+        let open: Arc<driver::Open> = Arc::new(move |setup| {
+            let open = good(setup);
+            Box::pin(async move { open.await.map(bug.wrap) })
+        });
+        driver::bind(&open)
+    })
+}
