@@ -10,6 +10,7 @@
 //! side by side on one broker; they are left behind there.
 
 pub mod broken;
+pub mod client;
 pub mod driver;
 mod faulty;
 pub mod mock;

@@ -28,8 +28,9 @@ use std::time::Duration;
 use onex_spi::Result;
 use onex_spi::kafka::KafkaDriver;
 
-pub(super) use self::world::Open;
+pub(super) use self::reader::values;
 use self::world::Source;
+pub(super) use self::world::{Open, Topic, broken, refused, within};
 use super::KafkaSetup;
 use crate::suite::{self, Case, Trial};
 
