@@ -2,6 +2,7 @@
 
 pub mod client;
 mod handler;
+pub mod server;
 mod stage;
 pub mod transport;
 

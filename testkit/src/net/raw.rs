@@ -102,6 +102,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> RawConnection<S> {
         }
     }
 
+    /// Reads one head and nothing behind it, interim or final; answers its status.
+    ///
+    /// # Errors
+    /// As [`response`](RawConnection::response).
+    pub async fn interim(&mut self) -> io::Result<StatusCode> {
+        let raw = self.0.head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Head::parse(&raw)?.status()
+    }
+
     /// Waits until the peer ended the connection; answers whether it did so without a reset and without more bytes.
     ///
     /// # Cancellation
