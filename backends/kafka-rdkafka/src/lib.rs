@@ -48,4 +48,4 @@ mod work;
 
 pub use config::Config;
 pub use driver::RdKafkaDriver;
-pub use open::{open, provider};
+pub use open::{RdKafkaProvider, open, provider};

@@ -34,12 +34,14 @@ pub async fn open(config: Config, context: &OpenContext) -> Result<Arc<dyn Kafka
 
 /// The engine for environments, under the name `rdkafka`.
 #[must_use]
-pub fn provider() -> Arc<dyn Provider> {
-    Arc::new(RdKafkaProvider)
+pub fn provider() -> RdKafkaProvider {
+    RdKafkaProvider {}
 }
 
-#[derive(Debug)]
-struct RdKafkaProvider;
+/// The provider of the engine `rdkafka`.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub struct RdKafkaProvider {}
 
 #[async_trait]
 impl Provider for RdKafkaProvider {
