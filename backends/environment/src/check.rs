@@ -65,16 +65,18 @@ pub(crate) fn check(
         if refused.iter().any(|error| read_otherwise(keys, &error.path)) {
             continue;
         }
-        let (mut again, believe_rules) = (false, !default_let_in);
+        let wrong_at = |origin: &Origin| unresolved.at(origin) || known.contains(origin);
+        let mut found = Vec::new();
         for error in refused {
             let refusal = Refusal::of(&error.message);
             let missing_by_us = refusal == Refusal::Missing && taken_out.contains(&error.path);
-            if missing_by_us || refusal == Refusal::Rule && !believe_rules {
-                continue;
+            if !missing_by_us && (refusal != Refusal::Rule || !default_let_in) {
+                let (origin, told) = place(keys, home, &error.path, refusal, wrong_at);
+                found.push((error, refusal, origin, told));
             }
-            let (origin, told) = place(keys, home, &error.path, refusal, |origin| {
-                unresolved.at(origin) || known.contains(origin)
-            });
+        }
+        let mut again = false;
+        for (error, refusal, origin, told) in found {
             if !told {
                 let path = std::iter::once(subject).chain(error.path.iter().map(String::as_str));
                 let path = path.collect::<Vec<_>>().join(".");

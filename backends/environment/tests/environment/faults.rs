@@ -40,7 +40,7 @@ pub(crate) async fn faults(
 #[tokio::test]
 async fn onex_gen_03_every_fault_names_file_line_column_rule_and_way_out() {
     let keys = "`bootstrap_servers`, `client_id`, `port`, `batch`, `password`, `proxy`, `dangerous_trust_all`, \
-                `mode`, `pool`, `properties`";
+                `mode`, `pool`, `tuning`";
     let unknown_key = format!("kafka.prot: unknown field `prot`, expected one of {keys}");
     let cases: &[(&str, &str, &str)] = &[
         // Profiles.
@@ -147,16 +147,15 @@ async fn onex_gen_03_every_fault_names_file_line_column_rule_and_way_out() {
             "3:20: kafka.pool.lest: unknown field `lest`, expected `most` or `least`",
         ),
         (
-            "[test.kafka]\nengine = 'real'\n[test.kafka.properties]\n'a.b' = 'x'\n'socket.size' = 5",
+            "[test.kafka]\nengine = 'real'\n[test.kafka.tuning]\n'a.b' = 'x'\n'socket.size' = 5",
             "test",
-            "5:17: kafka.properties.socket.size: invalid type: integer `5`, expected a string",
+            "5:17: kafka.tuning.socket.size: invalid type: integer `5`, expected a string",
         ),
         (
             "[test.kafka]\nengine = 'real'\nbootstrap_servers = ['a', 5]",
             "test",
             "3:21: kafka.bootstrap_servers: invalid type: integer `5`, expected a string",
         ),
-        ("[test.kafka]\nengine = 'real'\nbatch = 0", "test", "3:9: kafka.batch: must be at least 1"),
         (
             "[test.kafka]\nengine = 'real'\npool.least = 5\npool.most = 1",
             "test",
@@ -181,9 +180,9 @@ async fn onex_gen_03_every_fault_names_file_line_column_rule_and_way_out() {
             "2:12: other.kafka.password: a secret must not stand in the file; write `env:NAME` or `file:PATH` here",
         ),
         (
-            "[test.kafka]\nengine = 'real'\nproperties.'sasl.PassWord' = 'hunter2'",
+            "[test.kafka]\nengine = 'real'\ntuning.'sasl.PassWord' = 'hunter2'",
             "test",
-            "3:30: test.kafka.properties.sasl.PassWord: a secret must not stand in the file; write `env:NAME` or `file:PATH` here",
+            "3:26: test.kafka.tuning.sasl.PassWord: a secret must not stand in the file; write `env:NAME` or `file:PATH` here",
         ),
         (
             "[test.http]\nengine = 'real'\nproxy = 'http://me:hunter2@proxy:8080'",
@@ -320,6 +319,16 @@ async fn a_bad_variable_is_told_by_its_name_and_never_by_its_value() {
             .await;
     let expected = "variable ONEX__KAFKA__POOL__MOST: kafka.pool.most: another variable sets the table that this key stands in";
     assert!(lines.contains(&expected.to_owned()), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn two_faults_of_one_key_are_told_at_that_key() {
+    let journal = Journal::default();
+    let lines = faults(builder(&journal), "[test.kafka]\nengine = 'real'\nbatch = 0", "test", &journal).await;
+    assert_eq!(
+        lines,
+        ["onex.toml:3:9: kafka.batch: and is read twice", "onex.toml:3:9: kafka.batch: must be at least 1"]
+    );
 }
 
 #[tokio::test]

@@ -340,7 +340,8 @@ async fn close_leaves_behind_what_does_not_end_and_gives_the_rest_what_is_left()
 async fn the_files_of_the_guide_are_good_files() {
     let guide = include_str!("../../../../docs/guide/environments.md");
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("client-id.txt"), "orders\n").expect("written");
+    std::fs::create_dir(folder.path().join("secrets")).expect("a folder");
+    std::fs::write(folder.path().join("secrets/kafka-password"), "x\n").expect("written");
     let blocks: Vec<&str> =
         guide.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(blocks.len() >= 3, "{}", blocks.len());
@@ -354,7 +355,7 @@ async fn the_files_of_the_guide_are_good_files() {
                 .into_iter()
                 .fold(Environment::builder(), |builder, name| builder.with(Fake::new(name, &journal)))
                 .with(Fake::new("memory", &journal).for_development())
-                .with_variables([("KAFKA_PASSWORD", "x")])
+                .with_variables([("KAFKA_SERVER", "kafka-1:9092")])
                 .load(&path, profile)
                 .await
                 .expect(text);

@@ -49,7 +49,7 @@ pub(crate) struct Config {
     pub(crate) dangerous_trust_all: bool,
     pub(crate) mode: Mode,
     pub(crate) pool: Pool,
-    pub(crate) properties: BTreeMap<String, String>,
+    pub(crate) tuning: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -151,7 +151,12 @@ impl Fake {
             return errors;
         }
         match parse_config::<Config>("fake.check", table.clone()) {
-            Ok(Config { batch: Some(0), .. }) => vec![KeyError::new("batch", "must be at least 1")],
+            Ok(Config { batch: Some(0), .. }) => {
+                vec![
+                    KeyError::new("batch", "must be at least 1"),
+                    KeyError::new("batch", "and is read twice"),
+                ]
+            }
             Ok(Config { pool, .. }) if pool.least > pool.most => {
                 vec![KeyError::new("pool.least", "must not be above pool.most")]
             }
