@@ -76,6 +76,8 @@ impl Core {
         let clock = &*self.clock;
         let mut timer = TimerSlot::default();
         let mut retries = 0;
+        // What the attempts before this one may have done; a later error must not promise more than they can.
+        let mut earlier = Effect::NotApplied;
         loop {
             // Taken before the default headers, so that a request without headers of its own costs no map.
             let saved = if retries < policy.retry.max_retries { Saved::of(&request) } else { None };
@@ -118,10 +120,13 @@ impl Core {
                     (Some(saved), RetryDecision::Retry { after }) => (saved, after),
                     _ => {
                         return result
-                            .map(|response| self.finish(response, timer, &timeouts, deadline, upload));
+                            .map(|response| self.finish(response, timer, &timeouts, deadline, upload))
+                            .map_err(|error| with_earlier(error, earlier));
                     }
                 };
-            let last_effect = result.as_ref().map_or_else(Error::effect, |_| Effect::Unknown);
+            if !matches!(&result, Err(error) if error.effect() == Effect::NotApplied) {
+                earlier = Effect::Unknown;
+            }
             tracing::debug!(host = %origin.key(), retry = retries + 1, ?after, result = told(&result), "sending again");
             drop(result);
             retries += 1;
@@ -131,7 +136,7 @@ impl Core {
                 timer.wait_until(clock, until).await;
             }
             if deadline.is_some_and(|deadline| clock.now() >= deadline) {
-                return Err(timed_out(HttpPhase::TotalBackoff, timeouts.total, last_effect));
+                return Err(timed_out(HttpPhase::TotalBackoff, timeouts.total, earlier));
             }
             request = saved.into_request();
         }
@@ -307,6 +312,14 @@ impl Saved {
         request.timeouts = self.timeouts;
         request.extensions = self.extensions;
         request
+    }
+}
+
+/// The error of the whole call: it happened perhaps, if an attempt before the last one happened perhaps.
+fn with_earlier(error: Error, earlier: Effect) -> Error {
+    match earlier {
+        Effect::NotApplied => error,
+        Effect::Unknown => error.with_effect(Effect::Unknown),
     }
 }
 

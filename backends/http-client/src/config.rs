@@ -124,6 +124,14 @@ impl Default for TimeoutConfig {
     }
 }
 
+impl From<HttpTimeouts> for TimeoutConfig {
+    /// The same limits; `None` = no limit.
+    fn from(limits: HttpTimeouts) -> Self {
+        let HttpTimeouts { attempt, connect, head, idle_read, total, .. } = limits;
+        Self { attempt, connect, head, idle_read, total }
+    }
+}
+
 impl TimeoutConfig {
     /// No limit at all.
     #[must_use]

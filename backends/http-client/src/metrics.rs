@@ -1,6 +1,7 @@
 //! Counters without a lock, and a histogram of latencies.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
 use onex_spi::http::{HostMetrics, HttpClientMetrics, HttpResponse, LatencySummary};
@@ -29,6 +30,13 @@ pub(crate) struct HostCounters {
     failures: AtomicU64,
 }
 
+impl HostCounters {
+    /// Whether anything was counted.
+    pub(crate) fn is_used(&self) -> bool {
+        self.requests.load(Relaxed) > 0
+    }
+}
+
 impl Metrics {
     /// Counts a call; it counts as cancelled unless it is ended.
     pub(crate) fn begin<'a>(&'a self, origin: &'a Origin, clock: &'a dyn Clock, start: Instant) -> Call<'a> {
@@ -51,12 +59,11 @@ impl Metrics {
 
     pub(crate) fn snapshot(&self, origins: &Origins) -> HttpClientMetrics {
         let mut shown = HttpClientMetrics::default();
-        // Ends are read before begins, so that no snapshot shows more ends than begins.
-        shown.timeouts = self.timeouts.load(Relaxed);
-        shown.successes = self.successes.load(Relaxed);
-        shown.failures = self.failures.load(Relaxed);
-        shown.cancelled = self.cancelled.load(Relaxed);
-        std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
+        // A part is read before its whole and an end before its begin, so that no snapshot shows more of the former.
+        shown.timeouts = self.timeouts.load(Acquire);
+        shown.successes = self.successes.load(Acquire);
+        shown.failures = self.failures.load(Acquire);
+        shown.cancelled = self.cancelled.load(Acquire);
         shown.requests = self.requests.load(Relaxed);
         let ended = shown.successes + shown.failures + shown.cancelled;
         shown.in_flight = shown.requests.saturating_sub(ended);
@@ -69,7 +76,7 @@ impl Metrics {
             .into_iter()
             .map(|(host, counters)| {
                 let mut metrics = HostMetrics::default();
-                metrics.failures = counters.failures.load(Relaxed);
+                metrics.failures = counters.failures.load(Acquire);
                 metrics.requests = counters.requests.load(Relaxed);
                 (host, metrics)
             })
@@ -94,13 +101,13 @@ impl Call<'_> {
         match result {
             Ok(_) => {
                 self.metrics.latency.add(self.clock.now().saturating_duration_since(self.start));
-                self.metrics.successes.fetch_add(1, std::sync::atomic::Ordering::Release);
+                self.metrics.successes.fetch_add(1, Release);
             }
             Err(error) => {
-                self.origin.shared.counters.failures.fetch_add(1, Relaxed);
-                self.metrics.failures.fetch_add(1, std::sync::atomic::Ordering::Release);
+                self.origin.shared.counters.failures.fetch_add(1, Release);
+                self.metrics.failures.fetch_add(1, Release);
                 if error.kind() == ErrorKind::TimedOut {
-                    self.metrics.timeouts.fetch_add(1, Relaxed);
+                    self.metrics.timeouts.fetch_add(1, Release);
                 }
             }
         }
@@ -110,7 +117,7 @@ impl Call<'_> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.metrics.cancelled.fetch_add(1, std::sync::atomic::Ordering::Release);
+            self.metrics.cancelled.fetch_add(1, Release);
         }
     }
 }

@@ -443,10 +443,27 @@ async fn what_was_certainly_not_sent_is_repeated_whatever_the_method() {
     world.through(client.request(request(Method::POST))).await.0.expect("the second dial");
     world.network.fail_next(MemoryFault::LoseAnswer);
     let lost = client.request(request(Method::POST)).await.expect_err("the answer was lost");
+    assert_eq!(lost.effect(), Effect::Unknown);
     assert_eq!(lost.http().map(|fault| fault.reason), Some(HttpReason::ConnectionLost));
     assert_eq!(world.attempts(), 2);
     let metrics = client.client_metrics();
     assert_eq!((metrics.requests, metrics.retries, metrics.failures, metrics.timeouts), (2, 1, 1, 0));
     assert_eq!(metrics.per_host["host:80"].failures, 1);
     assert!(metrics.latency.p99.is_some_and(|p99| p99 >= SECOND));
+}
+
+#[tokio::test]
+async fn the_effect_of_a_call_is_that_of_all_its_attempts() {
+    let world = World::new(&[200]);
+    let client = world.client(Config::new().with_retry(steps().with_max_retries(1)));
+    for (first, effect) in
+        [(MemoryFault::LoseAnswer, Effect::Unknown), (MemoryFault::Refuse, Effect::NotApplied)]
+    {
+        world.network.fail_next(first);
+        world.network.fail_next(MemoryFault::Refuse);
+        let (answer, _) = world.through(client.request(request(Method::PUT))).await;
+        let error = answer.expect_err("refused in the end");
+        assert_eq!(error.http().map(|fault| fault.reason), Some(HttpReason::Connect));
+        assert_eq!(error.effect(), effect, "after {first:?}");
+    }
 }
