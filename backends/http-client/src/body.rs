@@ -74,6 +74,7 @@ impl PolicyBody {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Body for PolicyBody {
     type Data = Bytes;
     type Error = Error;

@@ -124,7 +124,9 @@ impl Core {
                             .map_err(|error| with_earlier(error, earlier));
                     }
                 };
-            if !matches!(&result, Err(error) if error.effect() == Effect::NotApplied) {
+            let not_applied = matches!(&result, Err(error) if error.effect() == Effect::NotApplied);
+            // A safe method changes nothing however often it arrives (RFC 9110 §9.2.1).
+            if !not_applied && !method.is_safe() {
                 earlier = Effect::Unknown;
             }
             tracing::debug!(host = %origin.key(), retry = retries + 1, ?after, result = told(&result), "sending again");

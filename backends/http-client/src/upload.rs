@@ -82,6 +82,7 @@ struct Uploading {
     clock: Arc<dyn Clock>,
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Body for Uploading {
     type Data = Bytes;
     type Error = Error;

@@ -456,14 +456,16 @@ async fn what_was_certainly_not_sent_is_repeated_whatever_the_method() {
 async fn the_effect_of_a_call_is_that_of_all_its_attempts() {
     let world = World::new(&[200]);
     let client = world.client(Config::new().with_retry(steps().with_max_retries(1)));
-    for (first, effect) in
-        [(MemoryFault::LoseAnswer, Effect::Unknown), (MemoryFault::Refuse, Effect::NotApplied)]
-    {
+    for (method, first, effect) in [
+        (Method::PUT, MemoryFault::LoseAnswer, Effect::Unknown),
+        (Method::PUT, MemoryFault::Refuse, Effect::NotApplied),
+        (Method::GET, MemoryFault::LoseAnswer, Effect::NotApplied),
+    ] {
         world.network.fail_next(first);
         world.network.fail_next(MemoryFault::Refuse);
-        let (answer, _) = world.through(client.request(request(Method::PUT))).await;
+        let (answer, _) = world.through(client.request(request(method.clone()))).await;
         let error = answer.expect_err("refused in the end");
         assert_eq!(error.http().map(|fault| fault.reason), Some(HttpReason::Connect));
-        assert_eq!(error.effect(), effect, "after {first:?}");
+        assert_eq!(error.effect(), effect, "{method} after {first:?}");
     }
 }

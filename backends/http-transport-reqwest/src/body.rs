@@ -46,6 +46,7 @@ struct Arriving {
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Body for Arriving {
     type Data = Bytes;
     type Error = Error;

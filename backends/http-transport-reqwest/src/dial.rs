@@ -80,6 +80,7 @@ pub(crate) struct Dial<S> {
     layer: DialLayer,
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl<S, R> Service<R> for Dial<S>
 where
     S: Service<R, Error = BoxError>,

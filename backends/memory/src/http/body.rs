@@ -47,6 +47,7 @@ impl SentBody {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Body for SentBody {
     type Data = Bytes;
     type Error = Error;
@@ -119,6 +120,7 @@ impl ArrivingBody {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Body for ArrivingBody {
     type Data = Bytes;
     type Error = Error;
