@@ -13,7 +13,7 @@ use onex_spi::{Effect, Error, ErrorKind, Result};
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
 
-use crate::cluster::{ANSWER, Asked, Cluster, Pace, ask_layout};
+use crate::cluster::{ANSWER, Asked, Cluster, Pace, ask_layout, is_electing};
 use crate::{error, names};
 
 /// How long metadata may take to show a change that the controller has made.
@@ -77,14 +77,13 @@ impl Cluster {
         let mut pace = Pace::new(self.clock(), VISIBLE);
         loop {
             let (admin, name) = (self.admin(operation).await?, topic.to_owned());
-            let asked = self
-                .workers
-                .run(operation, move || ask_layout(admin.inner(), &name, ANSWER, operation))
-                .await?
+            let ask = move || ask_layout(admin.inner(), &name, ANSWER, operation);
+            match self.workers.run(operation, ask).await? {
+                Ok(asked) if shows(&asked) => return Ok(asked),
+                Ok(_) => {}
+                Err(error) if is_electing(&error) => {}
                 // The change was made, whatever metadata says about it.
-                .map_err(|error| error.with_effect(Effect::Unknown))?;
-            if shows(&asked) {
-                return Ok(asked);
+                Err(error) => return Err(error.with_effect(Effect::Unknown)),
             }
             if !pace.wait().await {
                 let text = format!(

@@ -2,7 +2,7 @@
 //! on a worker thread.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onex_spi::kafka::{PartitionInfo, TopicMetadata, TopicPartition, Watermarks};
 use onex_spi::{Clock, Error, Result};
@@ -17,12 +17,13 @@ use crate::{Config, error, names};
 
 /// How long one question to the cluster may take.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The topic in which every cluster keeps its groups: asked for where any answer will do.
 const GROUPS_TOPIC: &str = "__consumer_offsets";
 /// How many blocking questions run at a time.
 const THREADS: usize = 4;
 /// How long brokers of one cluster may disagree about a new topic before it counts as unknown.
-const SPREAD: Duration = Duration::from_secs(1);
+const SPREAD: Duration = Duration::from_millis(200);
 
 /// A topic's partitions by number, with their leaders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,12 @@ impl Cluster {
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// The instant `within` from now; one that no clock can name counts as a century.
+    pub(crate) fn deadline(&self, within: Duration) -> Instant {
+        let now = self.clock.now();
+        now.checked_add(within).unwrap_or_else(|| now + CENTURY)
     }
 
     /// The administrative client; made on a worker thread, because that starts threads of librdkafka.
@@ -255,7 +262,7 @@ fn ask_watermarks<C: ClientContext>(
 }
 
 /// Whether the answer is only that a partition's leader is not ready.
-fn is_electing(error: &Error) -> bool {
+pub(crate) fn is_electing(error: &Error) -> bool {
     let name = error.kafka().map(|fault| &*fault.name);
     matches!(name, Some("NOT_LEADER_OR_FOLLOWER" | "LEADER_NOT_AVAILABLE" | "UNKNOWN_TOPIC_OR_PARTITION"))
 }
@@ -263,7 +270,7 @@ fn is_electing(error: &Error) -> bool {
 /// Asks again and again, with growing pauses on the clock, for what no broker announces.
 pub(crate) struct Pace<'c> {
     clock: &'c Arc<dyn Clock>,
-    deadline: std::time::Instant,
+    deadline: Instant,
     pause: Duration,
 }
 

@@ -101,7 +101,7 @@ impl Lifecycle for RdKafkaDriver {
             let consumers: Vec<_> = opened.consumers.iter().filter_map(Weak::upgrade).collect();
             (producers, consumers)
         };
-        let deadline = self.cluster.clock().now() + within;
+        let deadline = self.cluster.deadline(within);
         let left = || deadline.saturating_duration_since(self.cluster.clock().now());
         // Every close begins before the first one is waited for.
         producers.iter().for_each(|producer| producer.begin_close(within));

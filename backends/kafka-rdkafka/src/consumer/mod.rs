@@ -98,7 +98,7 @@ impl RdKafkaConsumer {
 
     /// Takes no further call and leaves the group, behind.
     pub(crate) fn begin_close(&self) {
-        self.shared.slot().closed = true;
+        self.shared.slot().close();
         self.shared.changed.notify_waiters();
         // A closed channel is a consumer that has ended.
         let _ = self.commands.send(Command::Close);
@@ -185,7 +185,7 @@ impl ConsumerDriver for RdKafkaConsumer {
     async fn poll(&self, request: PollRequest) -> Result<Polled> {
         const CALL: &str = "kafka.poll";
         let clock = self.cluster.clock();
-        let deadline = clock.now() + request.max_wait;
+        let deadline = self.cluster.deadline(request.max_wait);
         let _turn = self.turn.lock().await;
         let most = request.max_records.max(1);
         let asked = {
@@ -369,7 +369,7 @@ impl ConsumerDriver for RdKafkaConsumer {
         self.begin_close();
         let clock = self.cluster.clock();
         let mut ended = self.ended.clone();
-        let deadline = clock.now() + within;
+        let deadline = self.cluster.deadline(within);
         tokio::select! {
             biased;
             // An error is a thread that is gone, which is the end as well.

@@ -144,6 +144,14 @@ impl Slot {
         self.handed.take()
     }
 
+    /// Takes no further call and forgets everything that a member has.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.owned.clear();
+        self.ready.clear();
+        self.parked.clear();
+    }
+
     /// Every change that librdkafka still waits for.
     pub(super) fn take_changes(&mut self) -> Vec<Change> {
         self.handed.take().into_iter().chain(self.noted.drain(..)).collect()

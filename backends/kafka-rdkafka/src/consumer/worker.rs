@@ -221,7 +221,7 @@ pub(super) fn serve(
     shared.closing.store(true, Ordering::Release);
     let changes = {
         let mut slot = shared.slot();
-        slot.closed = true;
+        slot.close();
         slot.take_changes()
     };
     shared.changed.notify_waiters();

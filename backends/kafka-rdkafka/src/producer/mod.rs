@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use onex_spi::kafka::{
     ClientStats, KafkaFault, ProduceReceipt, ProducerConfig, ProducerDriver, ProducerRecord, Recovery,
     TopicPartition, Undelivered,
@@ -67,7 +68,7 @@ impl RdKafkaProducer {
 
     /// Takes no further call, and gives those that run until `within` has passed.
     pub(crate) fn begin_close(&self, within: Duration) {
-        let deadline = self.cluster.clock().now() + within;
+        let deadline = self.cluster.deadline(within);
         self.life.phase.send_if_modified(|phase| {
             let first = matches!(phase, Phase::Open);
             if first {
@@ -207,16 +208,15 @@ impl RdKafkaProducer {
                     continue;
                 }
             };
-            let record = &call.records[index];
-            let (bytes, wire) = (payload_bytes(record), wire_bytes(record));
+            let size = Size::of(&call.records[index]);
             let room = turn.lane.known.as_ref().and_then(|known| Some(known.small.as_ref()?.room));
-            if !chunk.takes(bytes, wire, room, &self.config) {
+            if !chunk.takes(&size, room, &self.config) {
                 let full = std::mem::take(&mut chunk);
                 self.send_chunk(call, topic, full, turn, native).await;
                 // Other tasks of this thread come first while bytes were copied.
                 tokio::task::yield_now().await;
             }
-            chunk.push(index, partition, bytes, wire);
+            chunk.push(index, partition, &size);
         }
         self.send_chunk(call, topic, chunk, turn, native).await;
         if sticky.is_some() {
@@ -288,7 +288,7 @@ impl RdKafkaProducer {
             Ok(None) => return call.refuse_all(&indexes(), &closed()),
             Err(error) => return call.refuse_all(&indexes(), &error),
         };
-        let Some(slot) = self.life.ledger.open(topic, chunk.records.len(), chunk.bytes as u64, room) else {
+        let Some(slot) = self.life.ledger.open(topic, chunk.records.len(), chunk.counted, room) else {
             return call.refuse_all(&indexes(), &closed());
         };
         call.owed -= chunk.records.len() as u64;
@@ -328,7 +328,7 @@ impl ProducerDriver for RdKafkaProducer {
         let Some(native) = self.life.native().filter(|_| open) else {
             return records.iter().map(|_| Err(closed())).collect();
         };
-        let deadline = self.cluster.clock().now() + self.config.delivery_timeout;
+        let deadline = self.cluster.deadline(self.config.delivery_timeout);
         let mut call = Call::new(Arc::clone(&self.life), records, deadline);
         let mut topics: Vec<(Arc<str>, Vec<usize>)> = Vec::new();
         let mut places = HashMap::new();
@@ -440,30 +440,50 @@ impl Drop for Call {
     }
 }
 
+/// What a record weighs.
+struct Size {
+    /// Key and value, for the counters.
+    counted: u64,
+    /// With the headers, for the queue.
+    bytes: usize,
+    /// At most, in a batch, for the gate of a small topic.
+    wire: usize,
+}
+
+impl Size {
+    fn of(record: &ProducerRecord) -> Self {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let counted = (length(&record.key) + length(&record.value)) as u64;
+        Self { counted, bytes: payload_bytes(record), wire: wire_bytes(record) }
+    }
+}
+
 /// Records on their way into one chunk.
 #[derive(Default)]
 struct Pending {
     records: Vec<(usize, Option<i32>)>,
+    counted: u64,
     bytes: usize,
     wire: usize,
 }
 
 impl Pending {
     /// Whether one more record fits; the first one always does.
-    fn takes(&self, bytes: usize, wire: usize, room: Option<usize>, config: &ProducerConfig) -> bool {
+    fn takes(&self, size: &Size, room: Option<usize>, config: &ProducerConfig) -> bool {
         // Halves, so that one chunk fills while another is on its way.
         let most_records = (config.queue_records / 2).clamp(1, CHUNK);
         let most_bytes = (config.queue_bytes / 2).clamp(1, CHUNK_BYTES);
         self.records.is_empty()
             || self.records.len() < most_records
-                && self.bytes + bytes <= most_bytes
-                && room.is_none_or(|room| self.wire + wire <= room)
+                && self.bytes + size.bytes <= most_bytes
+                && room.is_none_or(|room| self.wire + size.wire <= room)
     }
 
-    fn push(&mut self, index: usize, partition: Option<i32>, bytes: usize, wire: usize) {
+    fn push(&mut self, index: usize, partition: Option<i32>, size: &Size) {
         self.records.push((index, partition));
-        self.bytes += bytes;
-        self.wire += wire;
+        self.counted += size.counted;
+        self.bytes += size.bytes;
+        self.wire += size.wire;
     }
 }
 
