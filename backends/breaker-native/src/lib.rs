@@ -1,4 +1,4 @@
-//! A [`CircuitBreaker`](onex_spi::breaker::CircuitBreaker) whose calls take no lock, the default engine.
+//! A [`CircuitBreaker`](onex_spi::breaker::CircuitBreaker) that decides by one word and takes no lock for calls or rejections.
 //!
 //! ```text
 //!  name ─► registry (bounded) ─► circuit ─► one word: era │ kind │ payload ── decides every call

@@ -1,13 +1,13 @@
 //! What only real threads show: the half-open limit under a race, and totals that add up.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use onex_breaker_native::{Config, open};
 use onex_spi::breaker::{
-    Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitExt, CircuitState, Outcome, Permit,
+    Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitExt, CircuitState, CircuitStatus, Outcome, Permit,
 };
 use onex_testkit::clock::ManualClock;
 
@@ -21,7 +21,24 @@ fn breaker(config: CircuitBreakerConfig, clock: &ManualClock) -> (Arc<dyn Circui
     (breaker, circuit)
 }
 
-/// Two threads meet at a barrier each round and race for probes. As many hold one as may, whichever comes first.
+/// Where two threads meet: spinning, because a thread that has to be woken comes too late for any race.
+#[derive(Default)]
+struct Meeting(AtomicUsize);
+
+impl Meeting {
+    fn wait(&self) {
+        let meeting = self.0.fetch_add(1, Ordering::AcqRel) / 2 + 1;
+        for spins in 0_u64.. {
+            if self.0.load(Ordering::Acquire) >= 2 * meeting {
+                return;
+            }
+            // Where there is one core only, the other needs it.
+            if spins % 4096 == 4095 { thread::yield_now() } else { std::hint::spin_loop() }
+        }
+    }
+}
+
+/// Two threads meet each round and race for probes. As many hold one as may, whichever comes first.
 #[test]
 fn two_threads_never_run_more_probes_than_the_limit() {
     const ROUNDS: usize = 5_000;
@@ -32,9 +49,9 @@ fn two_threads_never_run_more_probes_than_the_limit() {
         .with_half_open_max_calls(3)
         .with_success_threshold(4);
     let (breaker, circuit) = breaker(config, &clock);
-    let (begin, tried, end) = (Barrier::new(2), Barrier::new(2), Barrier::new(2));
+    let (begin, tried, end) = (Meeting::default(), Meeting::default(), Meeting::default());
     let running = AtomicUsize::new(0);
-    // Told at the end: a thread that panicked would leave the other at the barrier.
+    // Told at the end: a thread that panicked would leave the other waiting.
     let wrong = Mutex::new(Vec::new());
     let note = |text: String| wrong.lock().expect("nobody panics").push(text);
     let race = |leads: bool| {
@@ -83,6 +100,41 @@ fn two_threads_never_run_more_probes_than_the_limit() {
     assert!(wrong.is_empty(), "{} rounds went wrong, the first: {}", wrong.len(), wrong[0]);
 }
 
+/// One thread forces while the other settles the failure that opens: the force stands, whichever comes first.
+#[test]
+fn a_force_is_never_lost_to_a_failing_call() {
+    const ROUNDS: usize = 20_000;
+    let clock = ManualClock::new();
+    let (breaker, circuit) = breaker(CircuitBreakerConfig::new().with_failure_threshold(1), &clock);
+    let (begin, end) = (Meeting::default(), Meeting::default());
+    let lost = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                let ticket = circuit.admit(None);
+                begin.wait();
+                if let Ok(ticket) = ticket {
+                    circuit.settle(ticket, Outcome::Failure);
+                }
+                end.wait();
+                // The leader resets before the next call.
+                begin.wait();
+            }
+        });
+        for _ in 0..ROUNDS {
+            begin.wait();
+            let forced = breaker.force_circuit_open(NAME).is_ok();
+            end.wait();
+            let stands = circuit.status() == CircuitStatus::forced(CircuitState::Open);
+            let reset = breaker.reset_circuit_breaker(NAME).is_ok();
+            lost.fetch_add(usize::from(!(forced && stands && reset)), Ordering::Relaxed);
+            begin.wait();
+        }
+    });
+    assert_eq!(lost.into_inner(), 0, "forces lost in {ROUNDS} rounds");
+    assert_eq!(circuit.metrics().failure_count, ROUNDS as u64);
+}
+
 /// Threads call with every outcome while another forces, resets, configures and moves time; afterwards everything adds up.
 #[test]
 fn totals_add_up_and_history_is_in_order_after_any_race() {
@@ -121,6 +173,13 @@ fn totals_add_up_and_history_is_in_order_after_any_race() {
                     }
                 }
                 .expect("known");
+                // Calls go on, and none of them leads out of a forced state.
+                let forced = [CircuitState::Open, CircuitState::Closed].get((turn % 7) as usize).copied();
+                if let Some(state) = forced {
+                    for _ in 0..20 {
+                        assert_eq!(circuit.status(), CircuitStatus::forced(state));
+                    }
+                }
                 let metrics = circuit.metrics();
                 assert!(
                     metrics.admitted_count >= metrics.success_count + metrics.failure_count,

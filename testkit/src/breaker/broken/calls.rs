@@ -76,13 +76,13 @@ pub(super) const BROKEN: &[Broken] = &[
     Broken {
         name: "stale_success_closes",
         law: "R2",
-        caught_by: &["breaker.stale_success_is_ignored"],
+        caught_by: &["breaker.stale_success_is_ignored", "breaker.stale_probe_is_ignored"],
         wrap: change::<StaleSuccessCloses>,
     },
     Broken {
         name: "stale_failure_reopens",
         law: "R2",
-        caught_by: &["breaker.stale_failure_is_ignored"],
+        caught_by: &["breaker.stale_failure_is_ignored", "breaker.stale_probe_is_ignored"],
         wrap: change::<StaleFailureReopens>,
     },
     Broken {
@@ -106,6 +106,7 @@ pub(super) const BROKEN: &[Broken] = &[
             "breaker.hung_probe_loses_its_slot",
             "breaker.lease_is_the_longer_time",
             "breaker.stale_success_is_ignored",
+            "breaker.stale_probe_is_ignored",
             "breaker.lower_limits_apply_to_the_next_call",
         ],
         wrap: change::<HalfOpenUnlimited>,
