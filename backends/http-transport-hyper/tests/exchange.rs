@@ -11,7 +11,6 @@ use onex_http_transport_hyper::Config;
 use onex_spi::http::{HttpBody, HttpReason, HttpResponse, HttpTransport};
 use onex_spi::{Effect, Error, ErrorKind, Result};
 use peer::{OK, Peer, now, reason, transport, until};
-use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 
 /// One exchange against a peer that answers with `bytes` and then closes, by RST or FIN.
@@ -197,23 +196,22 @@ async fn an_early_answer_is_an_answer_and_the_upload_ends() {
 }
 
 #[tokio::test]
-async fn an_early_answer_survives_the_reset_behind_it() {
-    for _ in 0..32 {
-        let (transport, _) = transport(Config::default());
-        let peer = Peer::new().await;
-        let mut request = peer.request(Method::POST, "/");
+async fn an_answer_behind_a_failed_write_is_an_answer() {
+    let request = || {
+        let mut request = peer::named("http://h.test", "/");
+        request.method = Method::POST;
         request.body = upload();
-        let serve = async {
-            let mut talk = peer.accept().await;
-            talk.head().await;
-            let mut some = [0; 16];
-            talk.stream.read_exact(&mut some).await.expect("some of the body");
-            talk.send(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n").await;
-            // Unread bytes make the kernel answer the rest of the upload with RST.
-        };
-        let ((), response) = tokio::join!(serve, transport.exchange(request));
-        assert_eq!(response.expect("the answer, not a broken pipe").status, 413);
-    }
+        request
+    };
+    let transport = peer::breaking(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(transport.exchange(request()).await.expect("the answer, not a broken pipe").status, 413);
+    let error = peer::breaking(b"").exchange(request()).await.expect_err("no answer");
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Unavailable, Effect::Unknown));
+    assert_eq!(reason(&error), Some(HttpReason::ConnectionLost));
+    // An end that the broken stream made up does not complete a body that lasts until the end.
+    let transport = peer::breaking(b"HTTP/1.1 413 Content Too Large\r\n\r\ntoo la");
+    let error = read(transport.exchange(request()).await).await.expect_err("cut");
+    assert_eq!(told(&error), (ErrorKind::Unavailable, Some(HttpReason::ConnectionReset), Some(6)));
 }
 
 #[tokio::test]

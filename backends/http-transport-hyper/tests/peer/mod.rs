@@ -2,8 +2,11 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its part")]
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
 use onex_connect::{Connector, Dialer, Io, SystemResolver};
@@ -11,7 +14,7 @@ use onex_http_transport_hyper::{Config, open_with};
 use onex_spi::http::{HttpReason, HttpRequest, HttpTransport, HttpUrl, PoolStats, Resolver};
 use onex_spi::{Clock, Error, Result};
 use onex_testkit::clock::ManualClock;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc};
 
@@ -148,6 +151,66 @@ impl Dialer for Pipe {
         self.0.send(far).map_err(refused)?;
         Ok(Box::new(near))
     }
+}
+
+/// Dials a stream whose writes fail after the first, with the answer arriving right behind the failure.
+#[derive(Debug)]
+struct Breaking(&'static [u8]);
+
+struct BreakingIo {
+    answer: &'static [u8],
+    written: bool,
+    failed: bool,
+    reader: Option<Waker>,
+}
+
+#[async_trait]
+impl Dialer for Breaking {
+    async fn dial(&self, _: SocketAddr) -> Result<Box<dyn Io>> {
+        Ok(Box::new(BreakingIo { answer: self.0, written: false, failed: false, reader: None }))
+    }
+}
+
+impl AsyncRead for BreakingIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.failed {
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        buf.put_slice(std::mem::take(&mut self.answer));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for BreakingIo {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if !std::mem::replace(&mut self.written, true) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        self.failed = true;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+pub fn breaking(answer: &'static [u8]) -> Arc<dyn HttpTransport> {
+    let connector =
+        Connector::new(Arc::new(Anywhere), Arc::new(Breaking(answer)), Arc::new(ManualClock::new()));
+    open_with(Config::default(), connector).expect("a good config")
 }
 
 #[derive(Debug)]
