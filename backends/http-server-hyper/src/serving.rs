@@ -1,0 +1,286 @@
+//! One listening address: its connections, its close.
+//!
+//! ```text
+//!  Open ── close(within) ─► Closing: no accept, every connection told ─► all ended, or `within` ─► Closed { cut }
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use onex_spi::http::{HttpService, HttpServing};
+use onex_spi::{Clock, Health, Lifecycle, Result};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::error;
+
+/// What the tasks of one listening address share.
+pub(crate) struct Shared {
+    pub(crate) service: Arc<dyn HttpService>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) address: SocketAddr,
+    in_flight: AtomicU64,
+    state: Mutex<State>,
+    /// The address was closed, or lost or told a connection while it closes.
+    changed: Notify,
+}
+
+struct State {
+    phase: Phase,
+    accept: Option<AbortHandle>,
+    next_id: u64,
+    connections: BTreeMap<u64, Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    Closing,
+    Closed { cut: bool },
+}
+
+struct Entry {
+    task: AbortHandle,
+    signal: Arc<Signal>,
+    /// Knows of the close; without an exchange it has ended.
+    told: bool,
+}
+
+/// Tells one connection of the close; its own, so that no poll takes a lock that others take.
+#[derive(Default)]
+struct Signal {
+    closing: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Signal {
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        let waker = self.waker().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        service: Arc<dyn HttpService>,
+        clock: Arc<dyn Clock>,
+        address: SocketAddr,
+    ) -> Arc<Self> {
+        let state = State { phase: Phase::Open, accept: None, next_id: 0, connections: BTreeMap::new() };
+        Arc::new(Self {
+            service,
+            clock,
+            address,
+            in_flight: AtomicU64::new(0),
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn accepts_by(&self, task: AbortHandle) {
+        self.state().accept = Some(task);
+    }
+
+    /// Starts the task of one connection, unless the address closes.
+    pub(crate) fn spawn<F>(self: &Arc<Self>, drive: impl FnOnce(Told) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut state = self.state();
+        if state.phase != Phase::Open {
+            return;
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        let signal = Arc::<Signal>::default();
+        let told = Told { shared: self.clone(), id, signal: signal.clone(), waker: None, told: false };
+        // Under the lock, so that the task finds its entry even if it ends at once.
+        let task = tokio::spawn(drive(told)).abort_handle();
+        state.connections.insert(id, Entry { task, signal, told: false });
+    }
+
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        InFlight(self.clone())
+    }
+
+    async fn until(&self, reached: impl Fn(&State) -> bool) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if reached(&self.state()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Stops accepting and tells every connection; the task that is started cuts at `deadline`.
+    ///
+    /// `false` where it was closed before.
+    pub(crate) fn begin_close(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
+        let mut state = self.state();
+        match state.phase {
+            Phase::Open => {}
+            Phase::Closing => return true,
+            Phase::Closed { .. } => return false,
+        }
+        state.phase = Phase::Closing;
+        if let Some(accept) = state.accept.take() {
+            accept.abort();
+        }
+        let signals: Vec<_> = state.connections.values().map(|entry| entry.signal.clone()).collect();
+        drop(state);
+        signals.iter().for_each(|signal| signal.send());
+        tokio::spawn(self.clone().finish_closing(deadline));
+        true
+    }
+
+    async fn finish_closing(self: Arc<Self>, deadline: Option<Instant>) {
+        // Each connection gets its turn to end, however short the time is: one that is idle is not cut.
+        self.until(|state| state.connections.values().all(|entry| entry.told)).await;
+        {
+            let mut drained = pin!(self.until(|state| state.connections.is_empty()));
+            let mut timer = self.clock.timer();
+            std::future::poll_fn(|cx| {
+                if drained.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                deadline.map_or(Poll::Pending, |deadline| timer.poll_at(deadline, cx))
+            })
+            .await;
+        }
+        self.cut();
+    }
+
+    /// Ends everything at once.
+    fn cut(&self) {
+        let tasks: Vec<AbortHandle> = {
+            let mut state = self.state();
+            if !matches!(state.phase, Phase::Closed { .. }) {
+                state.phase = Phase::Closed { cut: !state.connections.is_empty() };
+            }
+            let accept = state.accept.take();
+            state.connections.values().map(|entry| entry.task.clone()).chain(accept).collect()
+        };
+        tasks.iter().for_each(AbortHandle::abort);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for the end of a close; whether all of it was in time.
+    pub(crate) async fn closed(&self) -> bool {
+        self.until(|state| matches!(state.phase, Phase::Closed { .. }) && state.connections.is_empty()).await;
+        self.state().phase == Phase::Closed { cut: false }
+    }
+}
+
+/// One running exchange; counted until it is dropped.
+pub(crate) struct InFlight(Arc<Shared>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A connection's entry; it goes when the connection's task does.
+pub(crate) struct Told {
+    shared: Arc<Shared>,
+    id: u64,
+    signal: Arc<Signal>,
+    /// What the signal wakes.
+    waker: Option<Waker>,
+    told: bool,
+}
+
+impl Told {
+    /// Whether the close has come and [`tell`](Told::tell) is due; wakes when it does.
+    pub(crate) fn poll_closing(&mut self, cx: &Context<'_>) -> bool {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+            self.signal.waker().clone_from(&self.waker);
+        }
+        !self.told && self.signal.closing.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn tell(&mut self) {
+        self.told = true;
+        if let Some(entry) = self.shared.state().connections.get_mut(&self.id) {
+            entry.told = true;
+        }
+        self.shared.changed.notify_waiters();
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let closing = {
+            let mut state = self.shared.state();
+            state.connections.remove(&self.id);
+            state.phase != Phase::Open
+        };
+        if closing {
+            self.shared.changed.notify_waiters();
+        }
+    }
+}
+
+/// The handle of one listening address; dropping it cuts.
+pub(crate) struct Serving(pub(crate) Arc<Shared>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving")
+            .field("address", &self.0.address)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Lifecycle for Serving {
+    async fn health(&self) -> Health {
+        if self.0.state().phase == Phase::Open { Health::Healthy } else { Health::Unhealthy("closed".into()) }
+    }
+
+    async fn close(&self, within: Duration) -> Result<()> {
+        let begun = self.0.begin_close(self.0.clock.now().checked_add(within));
+        let in_time = self.0.closed().await;
+        if !begun || in_time { Ok(()) } else { Err(error::cut(within)) }
+    }
+}
+
+#[async_trait]
+impl HttpServing for Serving {
+    fn local_addr(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.0.in_flight.load(Ordering::SeqCst)
+    }
+}
