@@ -28,4 +28,4 @@ mod serving;
 mod timer;
 
 pub use config::Config;
-pub use open::{open, provider};
+pub use open::{HyperServerProvider, open, provider};

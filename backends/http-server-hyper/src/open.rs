@@ -44,15 +44,17 @@ pub async fn open(config: Config, context: &OpenContext) -> Result<Arc<dyn HttpS
 
 /// The provider `hyper` of [`Port::HttpServer`].
 #[must_use]
-pub fn provider() -> Arc<dyn Provider> {
-    Arc::new(Hyper)
+pub fn provider() -> HyperServerProvider {
+    HyperServerProvider {}
 }
 
-#[derive(Debug)]
-struct Hyper;
+/// The provider of the engine `hyper` for servers.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub struct HyperServerProvider {}
 
 #[async_trait]
-impl Provider for Hyper {
+impl Provider for HyperServerProvider {
     fn name(&self) -> &str {
         "hyper"
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!  exchange ─► request.rs   refuse what would break the framing; Host, Content-Length
 //!           ─► pool.rs      an idle connection │ a place to dial │ a turn in the queue
-//!           ─► connection.rs  one task per connection drives hyper; a lease is one exchange on it
+//!           ─► connection.rs  one task per connection drives hyper over wire.rs; a lease is one exchange on it
 //!           ─► body.rs      small answers are whole at the head; else a stream that holds the lease
 //!                           end ─► back to the pool        dropped early, error ─► the connection is cut
 //! ```
@@ -29,6 +29,7 @@ mod open;
 mod pool;
 mod request;
 mod state;
+mod wire;
 
 pub use config::Config;
 pub use open::{HyperProvider, open, open_with, provider};

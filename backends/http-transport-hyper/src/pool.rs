@@ -26,10 +26,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::Config;
-use crate::connection::{Conn, Driver, Idle, Lease, Wire};
+use crate::connection::{Conn, Driver, Idle, Lease};
 use crate::error;
 use crate::request::canonical;
 use crate::state::{Phase, State};
+use crate::wire::Wire;
 
 pub(crate) struct Pool {
     connector: Connector,
