@@ -93,4 +93,37 @@ mod tests {
         let wrong_port = provider().check(Port::KafkaDriver, &Table::new());
         assert!(wrong_port[0].message.contains("circuit breaker only"), "{wrong_port:?}");
     }
+
+    /// Opening waits for nothing, so its first poll is its last.
+    fn opened(port: Port, text: &str) -> Result<Engine> {
+        let context = OpenContext::new(Arc::new(onex_testkit::clock::ManualClock::new()), 0);
+        let table = text.parse().expect("toml");
+        let (provider, waker) = (provider(), std::task::Waker::noop());
+        match provider.open(port, table, &context).as_mut().poll(&mut std::task::Context::from_waker(waker)) {
+            std::task::Poll::Ready(opened) => opened,
+            std::task::Poll::Pending => panic!("opening waits"),
+        }
+    }
+
+    #[test]
+    fn a_section_opens_as_it_says_and_no_other_port_opens() {
+        // ONEX-CB-18, ONEX-CB-23: the bound is 1024, and the defaults are those of ONEX.
+        let Ok(Engine::CircuitBreaker(breaker)) = opened(Port::CircuitBreaker, "") else {
+            panic!("an empty section is good");
+        };
+        assert_eq!(breaker.capabilities().limits.circuits, 1024);
+        let circuit = breaker.circuit("payments").expect("there is room");
+        let failures = (0..9).map_while(|_| circuit.admit(None).ok());
+        assert_eq!(failures.map(|call| circuit.settle(call, onex_spi::breaker::Outcome::Failure)).count(), 5);
+        assert_eq!(circuit.metrics().retry_after, Some(std::time::Duration::from_secs(60)));
+
+        for (port, text, kind) in [
+            (Port::HttpServer, "", onex_spi::ErrorKind::Unsupported),
+            (Port::CircuitBreaker, "max_circuits = 0", onex_spi::ErrorKind::InvalidInput),
+            (Port::CircuitBreaker, "unknown = 1", onex_spi::ErrorKind::InvalidInput),
+        ] {
+            let error = opened(port, text).expect_err("not to be opened");
+            assert_eq!((error.kind(), error.effect()), (kind, onex_spi::Effect::NotApplied), "{error}");
+        }
+    }
 }
