@@ -61,6 +61,7 @@ async fn until_closed(stream: &mut TcpStream) {
 
 #[tokio::test]
 async fn a_dribbled_head_ends_on_the_clock() {
+    // STARK-SRV-07, STARK-SRV-09
     let config = Config::default().with_head_timeout(Duration::from_secs(3));
     let (_server, serving, clock) = serve(config, hello()).await;
     let mut stream = connect(&serving).await;
@@ -128,6 +129,7 @@ async fn a_response_that_cannot_be_sent_is_a_500() {
 
 #[tokio::test]
 async fn connections_above_the_limit_wait_their_turn() {
+    // STARK-SRV-06
     let handled = Arc::new(AtomicU64::new(0));
     let counted = handled.clone();
     let service = handler(move |_| {
@@ -158,6 +160,7 @@ fn gated(gate: Arc<Semaphore>) -> HttpBody {
 
 #[tokio::test]
 async fn an_exchange_runs_until_its_body_is_taken_and_close_waits_for_it() {
+    // STARK-SRV-13
     let gate = Arc::new(Semaphore::new(0));
     let opened = gate.clone();
     let service = handler(move |_| {
@@ -218,6 +221,7 @@ async fn dropping_the_handle_cuts_and_leaves_no_task() {
 
 #[tokio::test]
 async fn an_address_in_use_is_unavailable() {
+    // STARK-SRV-12
     let (server, serving, _) = serve(Config::default(), hello()).await;
     let error = server.serve(serving.local_addr(), hello()).await.expect_err("taken");
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Unavailable, onex_spi::Effect::NotApplied));

@@ -51,6 +51,7 @@ async fn a_connection_is_reused_and_counted() {
 
 #[tokio::test]
 async fn an_idle_connection_expires_on_the_clock_and_no_task_stays() {
+    // STARK-POOL-HTTP-01
     let (transport, clock) = transport(Config::default());
     let peer = Peer::new().await;
     let (mut talk, _) = tokio::join!(
@@ -141,6 +142,7 @@ async fn a_place_that_is_left_goes_to_the_next_in_the_queue() {
 
 #[tokio::test]
 async fn a_cancelled_waiter_loses_nothing() {
+    // STARK-POOL-GEN-03
     let (transport, _) = transport(cap(1));
     let peer = Peer::new().await;
     let one = spawn(&transport, peer.get("/1"));
@@ -181,6 +183,7 @@ async fn poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
 
 #[tokio::test]
 async fn a_full_queue_refuses_and_dropped_calls_leave_it() {
+    // STARK-ERR-49
     let (transport, _) = transport(cap(1).with_max_waiting_per_origin(1));
     let peer = Peer::new().await;
     let mut running = transport.exchange(peer.get("/"));
@@ -196,6 +199,7 @@ async fn a_full_queue_refuses_and_dropped_calls_leave_it() {
 
 #[tokio::test]
 async fn the_oldest_idle_connection_makes_room() {
+    // STARK-POOL-HTTP-01
     let (transport, _) = transport(Config::default().with_max_idle_per_origin(2));
     let peer = Peer::new().await;
     let serve = async {
@@ -308,6 +312,7 @@ async fn close_drains_then_cuts_and_later_calls_are_refused() {
 
 #[tokio::test]
 async fn close_ends_dials_and_the_queue() {
+    // STARK-ERR-51
     let (transport, clock) = peer::stuck(cap(1));
     let peer = Peer::new().await;
     let close = async {
@@ -321,4 +326,56 @@ async fn close_ends_dials_and_the_queue() {
         assert_eq!((error.kind(), error.effect()), (ErrorKind::Closed, Effect::NotApplied));
     }
     assert_eq!(closed.expect_err("something was cut").kind(), ErrorKind::TimedOut);
+}
+
+/// Exchanges on all threads, every third given up after a few turns: nobody starves and the numbers add up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_numbers_add_up_after_a_storm() {
+    // STARK-POOL-GEN-04
+    const CALLERS: usize = 24;
+    const CALLS: usize = 60;
+    let (transport, _) = transport(cap(5).with_max_idle_per_origin(3));
+    let peer = Arc::new(Peer::new().await);
+    let server = peer.clone();
+    let serving = tokio::spawn(async move {
+        loop {
+            let mut talk = server.accept().await;
+            tokio::spawn(async move {
+                while talk.try_head().await.is_some() && talk.try_send(OK).await.is_ok() {}
+            });
+        }
+    });
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let (transport, peer) = (transport.clone(), peer.clone());
+            tokio::spawn(async move {
+                for call in 0..CALLS {
+                    let mut exchange = transport.exchange(peer.get("/"));
+                    if (caller + call) % 3 > 0 {
+                        let response = exchange.await.expect("answered");
+                        assert_eq!(response.into_body().bytes(9).await.expect("read"), "hi");
+                        continue;
+                    }
+                    for _ in 0..(caller * call) % 7 {
+                        if poll(&mut exchange).await.is_some() {
+                            break;
+                        }
+                        tokio::task::yield_now().await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.expect("no panic");
+    }
+    until(|| {
+        let stats = transport.pool_stats();
+        let (open, in_use, idle) = now(&stats);
+        in_use == 0 && open == idle && idle <= 3 && stats.opened == stats.closed.map(|closed| closed + open)
+    })
+    .await;
+    transport.close(Duration::from_secs(1)).await.expect("nothing runs");
+    assert_eq!(now(&transport.pool_stats()), (0, 0, 0));
+    serving.abort();
 }

@@ -63,8 +63,21 @@ impl Talk {
         String::from_utf8(head).expect("text")
     }
 
+    /// As [`head`](Talk::head); `None` where the other side has closed.
+    pub async fn try_head(&mut self) -> Option<()> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.stream.read_u8().await.ok()?);
+        }
+        Some(())
+    }
+
     pub async fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.expect("sent");
+        self.try_send(bytes).await.expect("sent");
+    }
+
+    pub async fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
     }
 
     /// Waits for the other side's close, whatever comes before it.
