@@ -19,7 +19,7 @@ use crate::{Config, error, names};
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The topic in which every cluster keeps its groups: asked for where any answer will do.
-const GROUPS_TOPIC: &str = "__consumer_offsets";
+pub(crate) const GROUPS_TOPIC: &str = "__consumer_offsets";
 /// How many blocking questions run at a time.
 const THREADS: usize = 4;
 /// How long brokers of one cluster may disagree about a new topic before it counts as unknown.

@@ -19,6 +19,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::cluster::{ANSWER, Cluster};
 use crate::error;
 use crate::native::{self, AdminContext};
+use crate::work::Reaped;
 
 const CALL: &str = "kafka.group_info";
 
@@ -106,8 +107,8 @@ fn add_offsets(
         return Ok(());
     }
     // A consumer that never subscribes never joins; it is the way to ask for another group's offsets.
-    let asker: BaseConsumer<AdminContext> =
-        BaseConsumer::from_config_and_context(settings, AdminContext::default()).map_err(refused)?;
+    let asker = BaseConsumer::from_config_and_context(settings, AdminContext::default()).map_err(refused)?;
+    let asker: Reaped<BaseConsumer<AdminContext>> = Reaped::new(asker);
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for at in &partitions {
         list.add_partition(&at.topic, at.partition);

@@ -32,6 +32,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("topic.metadata.refresh.interval.ms", "5000"),
     // A full local queue is looked at again after 10 ms instead of 1 s.
     ("fetch.queue.backoff.ms", "10"),
+    // A partition that starts or moves waits for the fetch that runs already: at most 100 ms instead of 500 ms.
+    ("fetch.wait.max.ms", "100"),
     ("partition.assignment.strategy", "cooperative-sticky"),
 ];
 

@@ -89,6 +89,13 @@ impl Workers {
         })
     }
 
+    /// Runs a job that nobody waits for, if there is room for it.
+    pub(crate) fn begin(&self, operation: &'static str, job: impl FnOnce() + Send + 'static) {
+        if let Err(error) = self.submit(operation, Box::new(job)) {
+            tracing::debug!(%error, "a job behind the scenes was left out");
+        }
+    }
+
     fn submit(&self, operation: &'static str, job: Job) -> Result<()> {
         let shared = &self.shared;
         let mut state = shared.lock();

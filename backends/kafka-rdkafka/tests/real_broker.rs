@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use onex_kafka_rdkafka::{Config, open};
-use onex_services::Kafka;
+use onex_services::{Kafka, Listener, SecurityProtocol};
 use onex_spi::kafka::{
     Commit, ConsumerConfig, ConsumerDriver, CreateTopicRequest, GroupState, Header, KafkaDriver,
     KafkaMessage, NextOffsets, OffsetReset, PollRequest, Polled, ProducerConfig, ProducerRecord,
@@ -535,6 +535,151 @@ async fn a_killed_broker_leaves_exact_effects_and_counts() {
     let consumer = subscribed(&driver, ConsumerConfig::new(name("group")), &topic).await;
     assert_eq!(read(&consumer, 11).await.len(), 11);
     drop((producer, patient, consumer, driver));
+    kafka.stop().await.unwrap();
+}
+
+/// A broker of its own: acknowledged records survive a crash in the middle, once and in order (K2, K3, K5).
+#[tokio::test]
+async fn a_crash_in_the_middle_loses_and_doubles_nothing() {
+    if broker().is_none() {
+        return;
+    }
+    let kafka = Kafka::builder().start().await.expect("Kafka starts");
+    let driver = driver(&kafka).await;
+    let topic = topic(&driver, 1).await;
+    let producer = driver.producer(ProducerConfig::new().with_queue(2_000, 64 << 20)).await.unwrap();
+    let records =
+        (0..100_000).map(|number: u32| ProducerRecord::new(&*topic).with_value(number.to_string())).collect();
+    let call = tokio::spawn({
+        let producer = Arc::clone(&producer);
+        async move { producer.produce(records).await }
+    });
+    while producer.stats().acknowledged < 20_000 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    kafka.kill(1).await.unwrap();
+    assert!(!call.is_finished(), "the crash came too late");
+    kafka.restart(1).await.unwrap();
+    let answers = call.await.unwrap();
+    let log = read(&subscribed(&driver, ConsumerConfig::new(name("group")), &topic).await, 100_000).await;
+    for (number, (answer, message)) in answers.iter().zip(&log).enumerate() {
+        assert_eq!(answer.as_ref().unwrap().offset, Some(message.offset));
+        assert_eq!(
+            (message.offset, &**message.value.as_ref().unwrap()),
+            (number as i64, number.to_string().as_bytes())
+        );
+    }
+    let stats = producer.stats();
+    assert_eq!((stats.acknowledged, stats.failed, stats.in_flight), (100_000, 0, 0));
+    drop((producer, driver));
+    kafka.stop().await.unwrap();
+}
+
+/// The broker asks for a password; librdkafka alone would answer with a time-out at the end of the delivery time.
+#[tokio::test]
+async fn a_wrong_password_is_told_as_such_and_soon() {
+    if broker().is_none() {
+        return;
+    }
+    let login = "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"right\";";
+    let listener = Listener::new("CLIENT", SecurityProtocol::SaslPlaintext)
+        .with_property("sasl.enabled.mechanisms", "PLAIN")
+        .with_property("plain.sasl.jaas.config", login);
+    let kafka = Kafka::builder().listener(listener).start().await.expect("Kafka starts");
+    let open_as = async |password: &str| {
+        let config = Config::new(kafka.listener("CLIENT").unwrap().to_vec())
+            .with_tuning("security.protocol", "sasl_plaintext")
+            .with_tuning("sasl.mechanism", "PLAIN")
+            .with_tuning("sasl.username", "alice")
+            .with_tuning("sasl.password", password);
+        open(config, &context()).await.unwrap()
+    };
+    let good = open_as("right").await;
+    let topic = topic(&good, 1).await;
+    fill(&good, &topic, 0, 1).await;
+
+    let bad = open_as("secret-guess").await;
+    let begin = Instant::now();
+    let producer = bad.producer(ProducerConfig::new()).await.unwrap();
+    let refused = producer.produce(vec![ProducerRecord::new(&*topic)]).await.remove(0).unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.effect()),
+        (ErrorKind::Unauthenticated, Effect::NotApplied),
+        "{refused:?}"
+    );
+    let consumer = subscribed(&bad, ConsumerConfig::new(name("group")), &topic).await;
+    let refused = consumer.poll(PollRequest::new(1, Duration::from_secs(5))).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unauthenticated, "{refused:?}");
+    assert!(!format!("{refused:?} {refused:#}").contains("secret-guess"));
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(matches!(bad.health().await, onex_spi::Health::Unhealthy(_)));
+    drop((good, bad, producer, consumer));
+    kafka.stop().await.unwrap();
+}
+
+/// One thread with a 1 ms ticker, the broker away: no call keeps the thread, and each ends (K22).
+#[tokio::test]
+async fn calls_without_a_broker_keep_the_thread_free() {
+    if broker().is_none() {
+        return;
+    }
+    let kafka = Kafka::builder().start().await.expect("Kafka starts");
+    let driver = driver(&kafka).await;
+    let topic = topic(&driver, 1).await;
+    fill(&driver, &topic, 0, 10).await;
+    let consumer = subscribed(&driver, ConsumerConfig::new(name("group")), &topic).await;
+    read(&consumer, 10).await;
+    let config = ProducerConfig::new().with_delivery_timeout(Duration::from_secs(2));
+    let producer = driver.producer(config).await.unwrap();
+    kafka.kill(1).await.unwrap();
+
+    let gap = Arc::new(std::sync::Mutex::new(Duration::ZERO));
+    let ticker = tokio::spawn({
+        let gap = Arc::clone(&gap);
+        async move {
+            loop {
+                let begin = Instant::now();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let mut gap = gap.lock().unwrap();
+                *gap = begin.elapsed().max(*gap);
+            }
+        }
+    });
+    let own = at(&topic, 0);
+    let commit = Commit::new(next(&[(own.clone(), 5)]));
+    let (waits, polled) = tokio::join!(
+        // A commit waits for the coordinator; dropped after a while, it leaves the polls alone.
+        tokio::time::timeout(Duration::from_secs(2), consumer.commit(&commit)),
+        async {
+            let begin = Instant::now();
+            // What librdkafka says about lost brokers may come first.
+            let polled = consumer.poll(PollRequest::new(1, Duration::from_millis(300))).await;
+            (polled, begin.elapsed())
+        }
+    );
+    assert!(!matches!(waits, Ok(Ok(()))), "committed without a broker");
+    assert!(polled.1 < Duration::from_secs(1), "the poll took {:?}", polled.1);
+    let answers = producer.produce(vec![ProducerRecord::new(&*topic).with_value("v"); 100]).await;
+    assert!(
+        answers.iter().all(|a| a.as_ref().is_err_and(|e| e.kind() == ErrorKind::TimedOut)),
+        "{answers:?}"
+    );
+    assert!(driver.topic_metadata(&topic).await.is_err());
+    assert!(driver.create_topic(CreateTopicRequest::new(name("late"), 1)).await.is_err());
+    assert!(driver.admin().unwrap().group_info("group").await.is_err());
+    assert!(consumer.watermarks(&own).await.is_err());
+    consumer.seek(&next(&[(own.clone(), 1)])).await.unwrap();
+    consumer.pause(std::slice::from_ref(&own)).await.unwrap();
+    // Leaving cannot be told to anybody; the close keeps to its time.
+    let begin = Instant::now();
+    let closed = consumer.close(Duration::from_millis(500)).await;
+    assert!(begin.elapsed() < Duration::from_secs(1), "{closed:?} after {:?}", begin.elapsed());
+    assert_eq!(producer.close(Duration::from_millis(100)).await.unwrap().total(), 0);
+    drop((consumer, producer, driver));
+    ticker.abort();
+    // The law says 10 ms; the rest is a busy machine. What blocks here blocks for a second and more.
+    let gap = *gap.lock().unwrap();
+    assert!(gap < Duration::from_millis(200), "the thread was kept for {gap:?}");
     kafka.stop().await.unwrap();
 }
 

@@ -30,7 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::lane::{Known, Lane, Lanes, Turn, batch_bytes, payload_bytes, wire_bytes};
 use self::ledger::{Answers, CHUNK};
 use self::thread::{Life, Phase, Shared};
-use crate::cluster::{Cluster, Pace, ask_layout};
+use crate::cluster::{Cluster, GROUPS_TOPIC, Pace, ask_layout};
 use crate::{error, names, native};
 
 const CALL: &str = "kafka.produce";
@@ -55,6 +55,9 @@ impl RdKafkaProducer {
     pub(crate) async fn open(cluster: Arc<Cluster>, config: ProducerConfig, seed: u64) -> Result<Arc<Self>> {
         let settings = native::producer(cluster.config(), &config);
         let life = thread::start(settings, Arc::clone(cluster.clock())).await?;
+        if let Some(native) = life.native().filter(|_| config.idempotent) {
+            cluster.workers.begin(CALL, move || warm_up(&native));
+        }
         Ok(Arc::new(Self {
             life,
             cluster,
@@ -294,7 +297,14 @@ impl RdKafkaProducer {
         call.owed -= chunk.records.len() as u64;
         for (place, (index, partition)) in chunk.records.iter().enumerate() {
             let record = &call.records[*index];
-            if let Err(error) = send(native, record, *partition, slot.opaque(place)) {
+            let mut sent = send(native, record, *partition, slot.opaque(place));
+            if record.partition.is_none()
+                && matches!(&sent, Err(error) if error.kind() == ErrorKind::NotFound)
+            {
+                // The topic has fewer partitions than when one was chosen; librdkafka knows how many.
+                sent = send(native, record, None, slot.opaque(place));
+            }
+            if let Err(error) = sent {
                 self.life.ledger.settle(slot.opaque(place), Err(error));
             }
         }
@@ -437,6 +447,19 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.life.ledger.refuse(self.owed);
+    }
+}
+
+/// Lets librdkafka fetch its producer id now; the first record would wait 500 ms for it.
+///
+/// It asks for one at every answer to a question for metadata, but the first answer comes on the connection to a
+/// bootstrap server, which ends with it.
+fn warm_up(native: &Shared) {
+    for _ in 0..2 {
+        if ask_layout(native.client(), GROUPS_TOPIC, ASK, CALL).is_err() {
+            // No broker: the first record will wait for one anyhow.
+            return;
+        }
     }
 }
 
