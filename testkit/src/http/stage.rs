@@ -15,7 +15,7 @@ use crate::net::{Answer, Gate, Log, ScriptedServer};
 use crate::suite::Stop;
 
 /// The longest that a step of a case may take that has no time of its own.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The servers of one case: sockets for engines on the wire, a switchboard for the others.
 #[derive(Debug, Default)]

@@ -112,7 +112,7 @@ impl Lab {
     }
 }
 
-fn cases() -> Vec<Case<World>> {
+pub(super) fn cases() -> Vec<Case<World>> {
     let all = [
         calls::cases(),
         timeouts::cases(),

@@ -221,7 +221,7 @@ async fn until_refused(law: &'static str, lab: &Lab, address: SocketAddr) -> Res
     .await
 }
 
-fn cases() -> Vec<Case<World>> {
+pub(super) fn cases() -> Vec<Case<World>> {
     [exchange::cases(), wire::cases(), ending::cases()].into_iter().flatten().collect()
 }
 

@@ -49,7 +49,8 @@ pub struct HttpTransportSetup {
     pub idle_timeout: Option<Duration>,
 }
 
-type Factory = dyn Fn(HttpTransportSetup) -> BoxFuture<'static, Result<Arc<dyn HttpTransport>>> + Send + Sync;
+pub(super) type Factory =
+    dyn Fn(HttpTransportSetup) -> BoxFuture<'static, Result<Arc<dyn HttpTransport>>> + Send + Sync;
 
 /// What a case begins with: the way to open the engine.
 #[derive(Clone)]
@@ -112,7 +113,7 @@ macro_rules! case {
 }
 pub(super) use case;
 
-fn cases() -> Vec<Case<World>> {
+pub(super) fn cases() -> Vec<Case<World>> {
     [exchange::cases(), framing::cases(), pool::cases(), ending::cases()].into_iter().flatten().collect()
 }
 
@@ -123,6 +124,10 @@ where
     Fut: Future<Output = Result<Arc<dyn HttpTransport>>> + Send + 'static,
 {
     let factory: Arc<Factory> = Arc::new(move |setup| Box::pin(factory(setup)));
+    bind(&factory)
+}
+
+pub(super) fn bind(factory: &Arc<Factory>) -> Vec<Trial> {
     let trial = |case: &Case<World>| {
         let world = World { factory: factory.clone() };
         Trial::new(case, move || world.clone())
