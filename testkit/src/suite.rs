@@ -139,11 +139,15 @@ impl Trial {
         Self { id: case.id, laws: case.laws, run: Arc::new(move || on_a_runtime(|| body(world()))) }
     }
 
-    /// A case that cannot be tried here, with the reason.
+    /// The same case without what it needs: ignored with `reason` on a laptop, failed where conformance is required.
     #[must_use]
-    pub fn ignored(id: &'static str, reason: impl Into<String>) -> Self {
+    pub fn missing(&self, reason: impl Into<String>) -> Self {
         let reason = reason.into();
-        Self { id, laws: &[], run: Arc::new(move || Outcome::Ignored(reason.clone())) }
+        let run = move || match missing(reason.clone()) {
+            Stop::Ignored(reason) => Outcome::Ignored(reason),
+            Stop::Failed { law, message } => Outcome::Failed { law, message },
+        };
+        Self { id: self.id, laws: self.laws, run: Arc::new(run) }
     }
 
     /// The case's id.

@@ -29,7 +29,8 @@ impl HyperTransport {
         let features = Features::none()
             .with(HttpFeature::Wire)
             .with(HttpFeature::Trailers)
-            .with(HttpFeature::ExactPoolStats);
+            .with(HttpFeature::ExactPoolStats)
+            .with(HttpFeature::ExactTarget);
         let capabilities = HttpCapabilities::new(features)
             .with_connections_per_origin(config.max_connections_per_origin.get())
             .with_response_headers(config.max_response_headers);

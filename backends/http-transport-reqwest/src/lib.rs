@@ -17,8 +17,8 @@
 //! - The effect of a failed exchange is `Unknown` unless its dial failed: reqwest does not tell whether a request was
 //!   written. Its connection pool sends one again by itself where it certainly was not.
 //! - reqwest adds `Accept: */*` where the request has none, and keeps its idle timeout on tokio's clock.
-//! - HTTP-16: reqwest takes a URL, not a target; a path that the URL standard rewrites (`/%2e%2e/`) is refused with `InvalidUrl`,
-//!   where other engines send it as it is written. The suite's case `http.url_injection` is ignored for it.
+//! - HTTP-16: reqwest takes a URL, not a target; a path that the URL standard rewrites (`/%2e%2e/`) is refused with `InvalidUrl`:
+//!   `ExactTarget` is not declared.
 //! - The close of a connection follows the drop of its exchange, at the next turn of its task.
 #![forbid(unsafe_code)]
 

@@ -34,9 +34,12 @@ pub enum HttpFeature {
     Trailers,
     /// [`PoolStats`] are counted exactly, [`StatsSource::Exact`].
     ExactPoolStats,
+    /// Every request target travels as it is written; without it, one that the URL standard would rewrite (`/%2e%2e/`) is
+    /// refused with [`HttpReason::InvalidUrl`](super::HttpReason::InvalidUrl).
+    ExactTarget,
 }
 
-features!(HttpFeature { Wire, Trailers, ExactPoolStats });
+features!(HttpFeature { Wire, Trailers, ExactPoolStats, ExactTarget });
 
 /// The bounds of a transport.
 #[non_exhaustive]

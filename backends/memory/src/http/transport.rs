@@ -24,7 +24,9 @@ pub(super) struct MemoryTransport {
 
 impl MemoryTransport {
     pub(super) fn new(network: MemoryHttp) -> Self {
-        let capabilities = HttpCapabilities::new(Features::none().with(HttpFeature::Trailers));
+        let capabilities = HttpCapabilities::new(
+            Features::none().with(HttpFeature::Trailers).with(HttpFeature::ExactTarget),
+        );
         Self { network, gate: Gate::default(), capabilities }
     }
 

@@ -270,11 +270,19 @@ async fn url_injection(world: World) -> CaseResult {
                 .parse()
                 .map_err(|error| failed("", format!("{target}: {error}")))?,
         )?;
-        let response = accepted(
-            "HTTP-16",
-            target,
-            within("HTTP-16", target, lab.transport.exchange(get(&asked))).await?,
-        )?;
+        let answer = within("HTTP-16", target, lab.transport.exchange(get(&asked))).await?;
+        let rewritten = asked.url()?.path() != asked.path();
+        if rewritten && !lab.transport.capabilities().features.has(HttpFeature::ExactTarget) {
+            let reason = answer.err().and_then(|error| error.http().map(|fault| fault.reason));
+            ensure_eq!(
+                "HTTP-16",
+                reason,
+                Some(HttpReason::InvalidUrl),
+                "{target}, which the URL standard rewrites"
+            );
+            continue;
+        }
+        let response = accepted("HTTP-16", target, answer)?;
         ensure_eq!(
             "HTTP-16",
             whole("HTTP-16", response.into_body()).await?,

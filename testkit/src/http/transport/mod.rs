@@ -49,6 +49,14 @@ pub struct HttpTransportSetup {
     pub idle_timeout: Option<Duration>,
 }
 
+impl HttpTransportSetup {
+    /// Asks for an engine with its own limits.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, seed: u64, service: Arc<dyn HttpService>) -> Self {
+        Self { clock, seed, service, max_idle_per_origin: None, idle_timeout: None }
+    }
+}
+
 pub(super) type Factory =
     dyn Fn(HttpTransportSetup) -> BoxFuture<'static, Result<Arc<dyn HttpTransport>>> + Send + Sync;
 
@@ -65,13 +73,7 @@ impl World {
 
     async fn open_with(self, change: impl FnOnce(&mut HttpTransportSetup) + Send) -> Result<Lab, Stop> {
         let stage = Stage::default();
-        let mut setup = HttpTransportSetup {
-            clock: Arc::new(TokioClock::new()),
-            seed: 7,
-            service: stage.board.clone(),
-            max_idle_per_origin: None,
-            idle_timeout: None,
-        };
+        let mut setup = HttpTransportSetup::new(Arc::new(TokioClock::new()), 7, stage.board.clone());
         change(&mut setup);
         let transport = (self.factory)(setup).await?;
         Ok(Lab { transport, stage })

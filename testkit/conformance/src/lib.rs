@@ -1,2 +1,0 @@
-//! The program that runs every suite on every engine and reports.
-#![forbid(unsafe_code)]
