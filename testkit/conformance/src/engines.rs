@@ -14,6 +14,7 @@ use onex_spi::kafka::KafkaDriver;
 use onex_spi::provider::OpenContext;
 use onex_testkit::breaker::{self, BreakerSetup, reference::ReferenceBreaker};
 use onex_testkit::http::client::HttpClientSetup;
+use onex_testkit::http::server::{HttpServerSetup, ServerUnderTest};
 use onex_testkit::http::transport::HttpTransportSetup;
 use onex_testkit::kafka::KafkaSetup;
 use onex_testkit::suite::Trial;
@@ -52,6 +53,8 @@ pub(crate) fn subjects(chosen: impl Fn(&str) -> bool) -> (Vec<Subject>, Option<B
         Subject::new("http-client/memory", http::client::trials(|setup| client(setup, memory_transport))),
         Subject::new("http-client/hyper", http::client::trials(|setup| client(setup, hyper_transport))),
         Subject::new("http-client/reqwest", http::client::trials(|setup| client(setup, reqwest_transport))),
+        Subject::new("memory/http server", http::server::trials(memory_server)),
+        Subject::new("http-server-hyper", http::server::trials(hyper_server)),
         Subject::new("memory/kafka", kafka::driver::trials(move |_| ready(Ok(drivers.driver())))),
         Subject::new(
             "kafka-client/memory",
@@ -96,6 +99,7 @@ pub(crate) const FOLDERS: &[&str] = &[
     "memory",
     "http-transport-hyper",
     "http-transport-reqwest",
+    "http-server-hyper",
     "http-client",
     "kafka-client",
     "kafka-rdkafka",
@@ -147,6 +151,17 @@ async fn hyper_transport(setup: HttpTransportSetup) -> onex_spi::Result<Arc<dyn 
 async fn reqwest_transport(setup: HttpTransportSetup) -> onex_spi::Result<Arc<dyn HttpTransport>> {
     let context = OpenContext::new(setup.clock, setup.seed);
     onex_http_transport_reqwest::open(onex_http_transport_reqwest::Config::default(), &context).await
+}
+
+async fn memory_server(setup: HttpServerSetup) -> onex_spi::Result<ServerUnderTest> {
+    let network = MemoryHttp::new(setup.clock);
+    Ok(ServerUnderTest::in_process(network.server(), network.transport()))
+}
+
+async fn hyper_server(setup: HttpServerSetup) -> onex_spi::Result<ServerUnderTest> {
+    let context = OpenContext::new(setup.clock, setup.seed);
+    let server = onex_http_server_hyper::open(onex_http_server_hyper::Config::default(), &context).await?;
+    Ok(ServerUnderTest::on_the_wire(server))
 }
 
 /// The policy over a transport, as a case wants it.
