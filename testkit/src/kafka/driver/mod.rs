@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Each assertion names the law it judges, as the port's documentation numbers them. Where a law has no time of its
-//! own, a case waits up to [`PATIENCE`] and not a moment longer than needed.
+//! own, a case waits up to `PATIENCE` and not a moment longer than needed.
 
 mod group;
 mod honesty;
