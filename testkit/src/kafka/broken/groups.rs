@@ -14,7 +14,12 @@ pub(super) const BUGS: &[Broken<dyn KafkaDriver>] = &[
     Broken::new(
         "releases_too_soon",
         "K8",
-        &["kafka.two_members_share", "kafka.handover_point", "kafka.commit_in_revoked"],
+        &[
+            "kafka.two_members_share",
+            "kafka.handover_point",
+            "kafka.commit_in_revoked",
+            "kafka.subscription_changes",
+        ],
         wrap::<ReleasesTooSoon>,
     ),
     Broken::new(
@@ -60,9 +65,11 @@ impl Bug for NeverSaysThatItReleases {
     type State = ();
 
     async fn poll(good: &Good<dyn ConsumerDriver, ()>, request: PollRequest) -> Result<Polled> {
-        match good.it.poll(request).await? {
-            Polled::Revoking(_) => good.it.poll(request).await,
-            polled => Ok(polled),
+        loop {
+            match good.it.poll(request).await? {
+                Polled::Revoking(_) | Polled::Lost(_) => {}
+                polled => return Ok(polled),
+            }
         }
     }
 }

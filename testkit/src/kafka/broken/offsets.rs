@@ -20,6 +20,7 @@ pub(super) const BUGS: &[Broken<dyn KafkaDriver>] = &[
             "kafka.commit_refusals",
             "kafka.handover_point",
             "kafka.commit_in_revoked",
+            "kafka.subscription_changes",
             "kafka.group_info",
             "kafka.groups_are_independent",
             "kafka.cancelled_commit_is_one_of_those_asked",

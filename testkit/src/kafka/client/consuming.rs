@@ -80,11 +80,9 @@ async fn subscription_changes(world: World) -> CaseResult {
     let first = world.within("K8", PATIENCE, "a record of the second subscription", reading).await??;
     ensure_eq!("K8", values(&[first]), ["new"], "what the second subscription brings");
     let entries = journal.entries();
-    let place = |wanted: &dyn Fn(&Entry) -> bool| entries.iter().position(wanted);
-    let left =
-        place(&|entry| matches!(entry, Entry::Revoked(_, gone) | Entry::Lost(_, gone) if *gone == old.all()));
-    let came = place(&|entry| matches!(entry, Entry::Assigned(_, came) if *came == new.all()));
-    ensure!("K8", left.is_some() && came.is_some(), "the listener heard {entries:?}");
+    let left = entries.contains(&Entry::Revoked("a", old.all()));
+    let came = entries.contains(&Entry::Assigned("a", new.all()));
+    ensure!("K8", left && came, "the listener heard {entries:?}");
     let owned = world.client.kafka_metrics(consumer.into()).await?.assignment;
     ensure_eq!("K8", owned, new.all(), "what the consumer owns");
     Ok(())
