@@ -62,7 +62,9 @@ impl Bug for IgnoresATopicsLimit {
     type State = ();
 
     async fn create_topic(good: &dyn KafkaDriver, mut request: CreateTopicRequest) -> Result<TopicOutcome> {
-        request.config.retain(|key, value| key != "max.message.bytes" || value.parse::<u64>().is_err());
+        if good.capabilities().features.has(KafkaFeature::TopicConfig) {
+            request.config.retain(|key, value| key != "max.message.bytes" || value.parse::<u64>().is_err());
+        }
         good.create_topic(request).await
     }
 }
