@@ -50,11 +50,14 @@ pub(crate) struct Cluster {
     clock: Arc<dyn Clock>,
     pub(crate) workers: Workers,
     admin: Arc<Mutex<Option<Arc<Reaped<Admin>>>>>,
+    /// Held while the client is made, on worker threads only: two callers at once must not make two.
+    making: Arc<Mutex<()>>,
 }
 
 impl Cluster {
     pub(crate) fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
-        Self { config, clock, workers: Workers::new("onex-kafka-ask", THREADS), admin: Arc::default() }
+        let workers = Workers::new("onex-kafka-ask", THREADS);
+        Self { config, clock, workers, admin: Arc::default(), making: Arc::default() }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -73,20 +76,20 @@ impl Cluster {
 
     /// The administrative client; made on a worker thread, because that starts threads of librdkafka.
     pub(crate) async fn admin(&self, operation: &'static str) -> Result<Arc<Reaped<Admin>>> {
-        if let Some(admin) = &*self.admin.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Ok(Arc::clone(admin));
+        let made = |slot: &Mutex<Option<_>>| slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(admin) = made(&self.admin) {
+            return Ok(admin);
         }
-        let (slot, config) = (Arc::clone(&self.admin), self.config.clone());
+        let (slot, making, config) = (Arc::clone(&self.admin), Arc::clone(&self.making), self.config.clone());
         let make = move || {
-            // Held while the client is made: two callers at once must not make two.
-            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(admin) = &*slot {
-                return Ok(Arc::clone(admin));
+            let _making = making.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(admin) = made(&slot) {
+                return Ok(admin);
             }
-            let made = Admin::from_config_and_context(&native::client(&config), AdminContext::default())
+            let admin = Admin::from_config_and_context(&native::client(&config), AdminContext::default())
                 .map_err(|error| error::of_native(&error, operation, "the administrative client"))?;
-            let admin = Arc::new(Reaped::new(made));
-            *slot = Some(Arc::clone(&admin));
+            let admin = Arc::new(Reaped::new(admin));
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&admin));
             Ok(admin)
         };
         self.workers.run(operation, make).await?

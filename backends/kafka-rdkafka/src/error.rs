@@ -63,7 +63,10 @@ pub(crate) fn row(code: Code) -> Row {
         Code::Conflict | Code::ExistingSubscription => (K::Conflict, NotApplied, "", Recovery::None),
         Code::PollExceeded | Code::AssignmentLost | Code::Outdated => (K::Conflict, NotApplied, "", Abort),
         Code::Fenced => (K::Conflict, Unknown, "", Reopen),
-        Code::AutoOffsetReset | Code::NoOffset => (K::NotFound, NotApplied, "", Recovery::None),
+        // The Java client's word for it; the protocol has none.
+        Code::AutoOffsetReset | Code::NoOffset => {
+            (K::NotFound, NotApplied, "NO_OFFSET_FOR_PARTITION", Recovery::None)
+        }
         Code::LogTruncation => (K::Conflict, NotApplied, "", Recovery::None),
         Code::UnsupportedFeature | Code::NotImplemented => (K::Unsupported, NotApplied, "", Recovery::None),
         Code::BadMessage | Code::BadCompression | Code::Underflow => (K::Corrupt, Unknown, "", Abort),
@@ -295,7 +298,7 @@ mod tests {
             (Code::Fenced, K::Conflict, Unknown, ""),
             (Code::State, K::Conflict, NotApplied, ""),
             (Code::PollExceeded, K::Conflict, NotApplied, ""),
-            (Code::AutoOffsetReset, K::NotFound, NotApplied, ""),
+            (Code::AutoOffsetReset, K::NotFound, NotApplied, "NO_OFFSET_FOR_PARTITION"),
             (Code::OffsetOutOfRange, K::Conflict, NotApplied, "OFFSET_OUT_OF_RANGE"),
             (Code::UnknownTopicOrPartition, K::NotFound, NotApplied, "UNKNOWN_TOPIC_OR_PARTITION"),
             (Code::NotLeaderForPartition, K::Unavailable, NotApplied, "NOT_LEADER_OR_FOLLOWER"),

@@ -28,6 +28,12 @@
 //!   take one answer of a broker per partition.
 //! - The "lower than committed" rule trusts what this member last read or wrote: another client that writes offsets of
 //!   a partition that it does not own is not seen.
+//! - A subscribed topic that is missing is told once, and again only after the set of missing topics has changed.
+//! - With several brokers a change of topics is awaited on one broker and on the leaders; another broker may show the old
+//!   state for as long as its metadata lags, usually milliseconds.
+//! - Where the reset policy is `error` a seek on a partition that librdkafka has stopped is refused with `Conflict` while
+//!   the group is changing, and always under an eager assignor chosen by `tuning`.
+//! - A group's committed offsets are told for what its members are assigned; for an empty group, for every topic.
 //! - librdkafka counts its own time-outs (delivery, session, poll interval) on the machine's clock.
 //! - No transactions, no static membership, no newer group protocol (KIP-848), no TLS in this build; SASL PLAIN only.
 #![deny(unsafe_code)]

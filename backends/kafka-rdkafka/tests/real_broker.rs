@@ -554,6 +554,7 @@ async fn a_crash_in_the_middle_loses_and_doubles_nothing() {
         let producer = Arc::clone(&producer);
         async move { producer.produce(records).await }
     });
+    // The middle is a count, which nobody announces.
     while producer.stats().acknowledged < 20_000 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -681,6 +682,79 @@ async fn calls_without_a_broker_keep_the_thread_free() {
     let gap = *gap.lock().unwrap();
     assert!(gap < Duration::from_millis(200), "the thread was kept for {gap:?}");
     kafka.stop().await.unwrap();
+}
+
+/// The broker takes what is sent and answers nothing: what has left may be stored (K5), and only what waits for the
+/// broker waits.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_frozen_broker_leaves_an_unknown_effect_and_stops_no_poll() {
+    if broker().is_none() {
+        return;
+    }
+    let kafka = Kafka::builder().start().await.expect("Kafka starts");
+    let driver = driver(&kafka).await;
+    let topic = topic(&driver, 1).await;
+    let config = ProducerConfig::new().with_delivery_timeout(Duration::from_secs(3));
+    let producer = driver.producer(config).await.unwrap();
+    let send = async |value: &'static str| {
+        producer.produce(vec![ProducerRecord::new(&*topic).with_value(value)]).await.remove(0)
+    };
+    send("before").await.unwrap();
+    let consumer = subscribed(&driver, ConsumerConfig::new(name("group")), &topic).await;
+    read(&consumer, 1).await;
+    let own = at(&topic, 0);
+
+    signal(&kafka, "STOP");
+    let commit = Commit::new(next(&[(own.clone(), 1)]));
+    let mut waits = Box::pin(consumer.commit(&commit));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(200), &mut waits).await.is_err(),
+        "committed by nobody"
+    );
+    let begin = Instant::now();
+    let polled = consumer.poll(PollRequest::new(1, Duration::from_millis(200))).await.unwrap();
+    assert_eq!(polled, Polled::Records(Vec::new()));
+    assert!(begin.elapsed() < Duration::from_millis(700), "the poll took {:?}", begin.elapsed());
+    let error = send("between").await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::TimedOut, Effect::Unknown), "{error:?}");
+
+    signal(&kafka, "CONT");
+    waits.await.unwrap();
+    assert_eq!(consumer.committed(std::slice::from_ref(&own)).await.unwrap(), next(&[(own, 1)]));
+    send("after").await.unwrap();
+    let values = |messages: Vec<KafkaMessage>| -> Vec<_> {
+        messages
+            .into_iter()
+            .map(|message| String::from_utf8(message.value.unwrap().to_vec()).unwrap())
+            .collect()
+    };
+    let mut log = values(read(&consumer, 1).await);
+    while log.last().is_none_or(|last| last != "after") {
+        log.extend(values(read(&consumer, 1).await));
+    }
+    assert!(log == ["after"] || log == ["between", "after"], "{log:?}");
+    drop((consumer, producer, driver));
+    kafka.stop().await.unwrap();
+}
+
+/// Sends a signal to the broker that this test has started, which its data directory names.
+#[cfg(target_os = "linux")]
+fn signal(kafka: &Kafka, signal: &str) {
+    let directory = kafka.directory().to_str().unwrap();
+    let mut sent = 0;
+    for entry in std::fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<_> = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+        if words.iter().any(|word| word.contains(directory)) && words[0].ends_with("java") {
+            let pid = entry.file_name().into_string().unwrap();
+            let done =
+                std::process::Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap();
+            assert!(done.success());
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, 1, "one broker");
 }
 
 #[tokio::test]

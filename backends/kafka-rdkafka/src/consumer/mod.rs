@@ -8,6 +8,7 @@
 //! ```
 
 mod convert;
+mod offsets;
 mod slot;
 mod worker;
 
@@ -20,15 +21,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use onex_spi::kafka::{
     ClientStats, Commit, ConsumerConfig, ConsumerDriver, KafkaFault, NextOffsets, PollRequest, Polled,
-    Recovery, Timestamp, TopicPartition, Watermarks,
+    Timestamp, TopicPartition, Watermarks,
 };
 use onex_spi::{Error, ErrorKind, Result};
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{oneshot, watch};
 
-use self::worker::{Command, Context, Native, Shared, list_of, offsets_of};
+use self::offsets::{commit_now, committed_now, not_owned, offsets_in};
+use self::worker::{Command, Context, Native, Shared, list_of};
 use crate::cluster::{ANSWER, Cluster};
 use crate::native::{self, Notes};
 use crate::work::Workers;
@@ -395,91 +397,6 @@ impl Drop for RdKafkaConsumer {
         // Thread C does the rest; an error is a thread that has ended.
         let _ = self.commands.send(Command::Close);
     }
-}
-
-/// Commits on thread B; refuses to go back unless asked to.
-fn commit_now(native: &Native, shared: &Shared, commit: &Commit) -> Result<()> {
-    const CALL: &str = "kafka.commit";
-    if !commit.rewind {
-        let unknown: Vec<_> = {
-            let slot = shared.slot();
-            commit.next.keys().filter(|at| !slot.committed.contains_key(at)).cloned().collect()
-        };
-        if !unknown.is_empty() {
-            let found = committed_now(native, &unknown, CALL)?;
-            let mut slot = shared.slot();
-            for at in unknown {
-                if slot.owned.contains(&at) {
-                    let offset = found.get(&at).copied().unwrap_or(-1);
-                    slot.committed.insert(at, offset);
-                }
-            }
-        }
-        let slot = shared.slot();
-        for (at, offset) in commit.next.iter() {
-            if let Some(before) = slot.committed.get(at).filter(|before| offset < before) {
-                let text = format!(
-                    "offset {offset} of {at} is below the committed {before}; use Commit::with_rewind"
-                );
-                return Err(Error::invalid(CALL, text).with_detail(KafkaFault::new("").with_at(at.clone())));
-            }
-        }
-    }
-    {
-        // The assignment may have changed since the call came in.
-        let slot = shared.slot();
-        if let Some(foreign) = commit.next.keys().find(|at| !slot.owned.contains(at)) {
-            return Err(not_owned(CALL, foreign));
-        }
-    }
-    let refused = |error| error::of_native(&error, CALL, "the offsets");
-    let list = offsets_of(commit.next.iter().map(|(at, offset)| (at, *offset))).map_err(refused)?;
-    let answer = native.commit(&list, CommitMode::Sync);
-    let mut slot = shared.slot();
-    for (at, offset) in commit.next.iter() {
-        if answer.is_ok() && slot.owned.contains(at) {
-            slot.committed.insert(at.clone(), *offset);
-        } else {
-            slot.committed.remove(at);
-        }
-    }
-    drop(slot);
-    answer.map_err(|error| native.context().notes.explain(refused(error), CALL))
-}
-
-fn committed_now(
-    native: &Native,
-    partitions: &[TopicPartition],
-    operation: &'static str,
-) -> Result<NextOffsets> {
-    let answer = native.committed_offsets(list_of(partitions), ANSWER);
-    let list = answer.map_err(|error| {
-        // Asking changes nothing.
-        let error = error::of_native(&error, operation, "the committed offsets").not_applied();
-        native.context().notes.explain(error, operation)
-    })?;
-    offsets_in(&list, operation)
-}
-
-/// The offsets of a list; partitions without one are absent.
-fn offsets_in(list: &TopicPartitionList, operation: &'static str) -> Result<NextOffsets> {
-    let mut offsets = NextOffsets::new();
-    for element in list.elements() {
-        let at = TopicPartition::new(element.topic(), element.partition());
-        element
-            .error()
-            .map_err(|error| error::at(error::of_native(&error, operation, &at).not_applied(), at.clone()))?;
-        if let Offset::Offset(offset) = element.offset() {
-            offsets.insert(at, offset);
-        }
-    }
-    Ok(offsets)
-}
-
-fn not_owned(operation: &'static str, at: &TopicPartition) -> Error {
-    let text = format!("{at} is not assigned to this consumer; use the partitions of assignment()");
-    let fault = KafkaFault::new("").with_recovery(Recovery::Abort).with_at(at.clone());
-    Error::new(ErrorKind::Conflict, operation, text).not_applied().with_detail(fault)
 }
 
 fn ended_early(operation: &'static str) -> Error {

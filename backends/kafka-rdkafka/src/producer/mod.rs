@@ -7,6 +7,7 @@
 //!  one answer each ◄─ oneshot per chunk ◄─ ledger ◄─ thread P: delivery reports ◄─ librdkafka ◄─ producev (copies)
 //! ```
 
+mod call;
 mod lane;
 mod ledger;
 mod thread;
@@ -17,7 +18,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use onex_spi::kafka::{
     ClientStats, KafkaFault, ProduceReceipt, ProducerConfig, ProducerDriver, ProducerRecord, Recovery,
     TopicPartition, Undelivered,
@@ -27,15 +27,14 @@ use rdkafka::message::{Header as NativeHeader, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::lane::{Known, Lane, Lanes, Turn, batch_bytes, payload_bytes, wire_bytes};
-use self::ledger::{Answers, CHUNK};
+use self::call::{Call, Pending, Size};
+use self::lane::{Known, Lane, Lanes, Turn, batch_bytes, payload_bytes};
+use self::ledger::Answers;
 use self::thread::{Life, Phase, Shared};
 use crate::cluster::{Cluster, GROUPS_TOPIC, Pace, ask_layout};
 use crate::{error, names, native};
 
 const CALL: &str = "kafka.produce";
-/// The most bytes of one chunk: copying them is the longest that a call keeps its thread.
-const CHUNK_BYTES: usize = 256 << 10;
 /// How long one question for a topic may take before it is asked again.
 const ASK: Duration = Duration::from_secs(1);
 
@@ -412,44 +411,6 @@ impl Drop for RdKafkaProducer {
     }
 }
 
-/// One `produce`: its records, its answers, and what it owes the counters where it is dropped.
-struct Call {
-    life: Arc<Life>,
-    records: Vec<ProducerRecord>,
-    answers: Vec<Option<Result<ProduceReceipt>>>,
-    deadline: Instant,
-    sent: Vec<(Vec<usize>, tokio::sync::oneshot::Receiver<Answers>, Arc<lane::LaneHandle>)>,
-    /// Records without an answer that librdkafka does not have.
-    owed: u64,
-}
-
-impl Call {
-    fn new(life: Arc<Life>, records: Vec<ProducerRecord>, deadline: Instant) -> Self {
-        let owed = records.len() as u64;
-        life.ledger.accept(owed);
-        let answers = records.iter().map(|_| None).collect();
-        Self { life, records, answers, deadline, sent: Vec::new(), owed }
-    }
-
-    fn answer(&mut self, index: usize, error: Error) {
-        self.answers[index] = Some(Err(error));
-        self.owed -= 1;
-        self.life.ledger.refuse(1);
-    }
-
-    fn refuse_all(&mut self, indexes: &[usize], error: &Error) {
-        for &index in indexes.iter() {
-            self.answer(index, error.clone());
-        }
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.life.ledger.refuse(self.owed);
-    }
-}
-
 /// Lets librdkafka fetch its producer id now; the first record would wait 500 ms for it.
 ///
 /// It asks for one at every answer to a question for metadata, but the first answer comes on the connection to a
@@ -460,53 +421,6 @@ fn warm_up(native: &Shared) {
             // No broker: the first record will wait for one anyhow.
             return;
         }
-    }
-}
-
-/// What a record weighs.
-struct Size {
-    /// Key and value, for the counters.
-    counted: u64,
-    /// With the headers, for the queue.
-    bytes: usize,
-    /// At most, in a batch, for the gate of a small topic.
-    wire: usize,
-}
-
-impl Size {
-    fn of(record: &ProducerRecord) -> Self {
-        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        let counted = (length(&record.key) + length(&record.value)) as u64;
-        Self { counted, bytes: payload_bytes(record), wire: wire_bytes(record) }
-    }
-}
-
-/// Records on their way into one chunk.
-#[derive(Default)]
-struct Pending {
-    records: Vec<(usize, Option<i32>)>,
-    counted: u64,
-    bytes: usize,
-    wire: usize,
-}
-
-impl Pending {
-    /// Whether one more record fits; the first one always does.
-    fn takes(&self, size: &Size, room: Option<usize>, config: &ProducerConfig) -> bool {
-        // Halves, so that one chunk fills while another is on its way.
-        let most_records = (config.queue_records / 2).clamp(1, CHUNK);
-        let most_bytes = (config.queue_bytes / 2).clamp(1, CHUNK_BYTES);
-        self.records.is_empty()
-            || self.records.len() < most_records
-                && self.bytes + size.bytes <= most_bytes
-                && room.is_none_or(|room| self.wire + size.wire <= room)
-    }
-
-    fn push(&mut self, index: usize, partition: Option<i32>, size: &Size) {
-        self.records.push((index, partition));
-        self.counted += size.counted;
-        self.bytes += size.bytes;
-        self.wire += size.wire;
     }
 }
 

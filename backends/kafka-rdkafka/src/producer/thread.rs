@@ -98,11 +98,13 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, report: &DeliveryResult<'_>, opaque: usize) {
         let answer = match report {
-            Ok(message) => Ok(Stored {
-                partition: message.partition(),
-                offset: Some(message.offset()).filter(|offset| *offset >= 0),
-                timestamp: message.timestamp().to_millis().map(Timestamp::from_millis),
-            }),
+            Ok(message) => {
+                // Without an offset no broker has answered, so the timestamp is only what was sent.
+                let offset = Some(message.offset()).filter(|offset| *offset >= 0);
+                let timestamp = offset.and_then(|_| message.timestamp().to_millis());
+                let timestamp = timestamp.map(Timestamp::from_millis);
+                Ok(Stored { partition: message.partition(), offset, timestamp })
+            }
             Err((error, message)) => {
                 let at = TopicPartition::new(message.topic(), message.partition());
                 let effect = match ffi::persistence(message) {
