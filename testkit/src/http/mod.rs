@@ -19,6 +19,8 @@ pub mod server;
 mod stage;
 pub mod transport;
 
+#[cfg(test)]
+pub(crate) use self::handler::Gone;
 pub use self::handler::{handler, streamed};
 
 #[cfg(test)]

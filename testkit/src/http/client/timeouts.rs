@@ -1,15 +1,24 @@
 //! Cases about time: each limit cuts in its phase, at its time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ::http::{HeaderValue, StatusCode};
+use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use onex_spi::http::{HttpFeature, HttpPhase, HttpReason, HttpResponse, HttpTimeouts, RetryPolicy};
-use onex_spi::{Effect, Error, ErrorKind};
+use onex_spi::http::{
+    HttpFeature, HttpInterceptor, HttpNext, HttpPhase, HttpReason, HttpRequest, HttpResponse, HttpService,
+    HttpTimeouts, RetryPolicy,
+};
+use onex_spi::{Effect, Error, ErrorKind, Result};
 
 use super::{Case, CaseResult, World, case};
 use crate::http::handler::{data, handler, streamed};
-use crate::http::stage::{accepted, answer, ends_at, get, numbered, read, reason, refused, whole, within};
-use crate::net::{Gate, Script};
+use crate::http::stage::{
+    accepted, answer, ends_at, failed, get, numbered, post, read, reason, refused, whole, within,
+};
+use crate::net::Script;
 use crate::{ensure, ensure_eq};
 
 pub(super) fn cases() -> Vec<Case<World>> {
@@ -38,19 +47,19 @@ fn judge(law: &'static str, error: &Error, phase: HttpPhase) -> CaseResult {
     if told == due {
         return Ok(());
     }
-    Err(crate::http::stage::failed(law, format!("{told:?} is not {due:?}: {error:#}")))
+    Err(failed(law, format!("{told:?} is not {due:?}: {error:#}")))
 }
 
 /// A handler that never answers.
-fn silent() -> std::sync::Arc<dyn onex_spi::http::HttpService> {
-    handler(|_| std::future::pending::<onex_spi::Result<HttpResponse>>())
+fn silent() -> Arc<dyn HttpService> {
+    handler(|_| std::future::pending::<Result<HttpResponse>>())
 }
 
 /// A handler whose body stalls after its first part.
-fn stalling() -> std::sync::Arc<dyn onex_spi::http::HttpService> {
+fn stalling() -> Arc<dyn HttpService> {
     handler(|_| async {
         let body = stream::iter([data("first")]).chain(stream::pending());
-        Ok(HttpResponse::new(::http::StatusCode::OK, streamed(body)))
+        Ok(HttpResponse::new(StatusCode::OK, streamed(body)))
     })
 }
 
@@ -72,7 +81,7 @@ async fn timeout_total_phases(world: World) -> CaseResult {
     let found = accepted("HTTP-18", "the head before a body that stalls", found)??;
     ensure_eq!("HTTP-18", found.data, "first", "what came before the limit");
     let Some(error) = found.error else {
-        return Err(crate::http::stage::failed("HTTP-18", "a body that was cut ended as a success".into()));
+        return Err(failed("HTTP-18", "a body that was cut ended as a success".into()));
     };
     judge("HTTP-18", &error, HttpPhase::TotalBody)
 }
@@ -89,7 +98,7 @@ async fn timeout_total_backoff(world: World) -> CaseResult {
     // A wait that would end after the limit is not begun: the answer that there is comes at once.
     let (service, count) = numbered(|_, _| {
         let mut response = answer(503, "busy");
-        response.headers.insert("retry-after", ::http::HeaderValue::from_static("5"));
+        response.headers.insert("retry-after", HeaderValue::from_static("5"));
         response
     });
     let url = lab.serve(service).await?;
@@ -101,9 +110,9 @@ async fn timeout_total_backoff(world: World) -> CaseResult {
 
     // The limit covers attempts and waits together: the second attempt gets what is left.
     let service = {
-        let first = std::sync::atomic::AtomicBool::new(true);
+        let first = AtomicBool::new(true);
         handler(move |_| {
-            let first = first.swap(false, std::sync::atomic::Ordering::SeqCst);
+            let first = first.swap(false, Ordering::SeqCst);
             async move { if first { Ok(answer(503, "")) } else { std::future::pending().await } }
         })
     };
@@ -124,7 +133,7 @@ async fn timeout_idle_read(world: World) -> CaseResult {
             tokio::time::sleep(LIMIT / 8).await;
             (number < 16).then(|| (data("x"), number + 1))
         });
-        Ok(HttpResponse::new(::http::StatusCode::OK, streamed(parts)))
+        Ok(HttpResponse::new(StatusCode::OK, streamed(parts)))
     });
     let url = lab.serve(steady).await?;
     let call = within("HTTP-19", "a slow body", lab.client.request(get(&url))).await?;
@@ -139,7 +148,7 @@ async fn timeout_idle_read(world: World) -> CaseResult {
     let stalled = ends_at("HTTP-19", "the idle limit", LIMIT, body.frame()).await?;
     let error = match stalled {
         Some(Err(error)) => error,
-        other => return Err(crate::http::stage::failed("HTTP-19", format!("a stalled body gave {other:?}"))),
+        other => return Err(failed("HTTP-19", format!("a stalled body gave {other:?}"))),
     };
     judge("HTTP-19", &error, HttpPhase::IdleRead)?;
     let bytes = error.http().and_then(|fault| fault.bytes_received);
@@ -166,7 +175,7 @@ async fn timeout_head(world: World) -> CaseResult {
         tokio::time::sleep(LIMIT * 2).await;
         data("late")
     });
-    let upload = crate::http::stage::post(&url.await?, streamed(slow));
+    let upload = post(&url.await?, streamed(slow));
     let call = within("HTTP-20", "a slow upload", lab.client.request(upload)).await?;
     let response = accepted("HTTP-20", "a slow upload", call)?;
     ensure_eq!("HTTP-20", response.status.as_u16(), 200, "the answer to a slow upload");
@@ -186,40 +195,40 @@ async fn timeout_headers_slowloris(world: World) -> CaseResult {
     within("HTTP-24", "the end of a connection whose call was cut", log.until_closed(0)).await
 }
 
+/// Numbers the attempts, from 0, so that a handler knows which one it has.
+#[derive(Debug, Default)]
+struct Numbering(AtomicUsize);
+
+#[async_trait]
+impl HttpInterceptor for Numbering {
+    async fn intercept(&self, mut request: HttpRequest, next: HttpNext<'_>) -> Result<HttpResponse> {
+        request.headers.insert("x-attempt", self.0.fetch_add(1, Ordering::SeqCst).into());
+        next.run(request).await
+    }
+}
+
 async fn timeout_attempt(world: World) -> CaseResult {
     let lab = world
         .open_with(|setup| {
             setup.timeouts = limits(|limits| limits.attempt = Some(LIMIT));
-            setup.retry = RetryPolicy::default()
-                .with_max_retries(1)
-                .with_backoff(Duration::from_millis(1), Duration::from_millis(1));
+            setup.around_attempt = vec![Arc::new(Numbering::default())];
         })
         .await?;
-    let gate = Gate::new();
-    let came = gate.clone();
-    let service = handler(move |request| {
-        let came = came.clone();
-        async move {
-            if request.url.path() == "/second" {
-                came.wait().await;
-                return Ok(answer(200, "ok"));
-            }
-            std::future::pending().await
+    let service = handler(|request| async move {
+        match request.headers.get("x-attempt").map(HeaderValue::as_bytes) {
+            Some(b"0" | b"1") => std::future::pending().await,
+            _ => Ok(answer(200, "ok")),
         }
     });
     let url = lab.serve(service).await?;
-    // Two attempts of one limit each.
-    let call = ends_at("HTTP-18", "two attempts", LIMIT * 2, lab.client.request(get(&url))).await?;
-    judge("HTTP-18", &refused("HTTP-18", "attempts that never answer", call)?, HttpPhase::Attempt)?;
+    let call = ends_at("HTTP-18", "the attempt limit", LIMIT, lab.client.request(get(&url))).await?;
+    judge("HTTP-18", &refused("HTTP-18", "an attempt that is never answered", call)?, HttpPhase::Attempt)?;
 
-    // The first attempt is cut, the second is answered.
-    let target = crate::http::stage::at(&url, "second")?;
-    let second = async {
-        gate.until_waiting(2).await;
-        gate.open();
-    };
-    let both = async { tokio::join!(lab.client.request(get(&target)), second) };
-    let (call, ()) = within("HTTP-18", "a second attempt", both).await?;
+    // The next attempt is cut too, the one after it is answered.
+    let moment = Duration::from_millis(1);
+    let again = RetryPolicy::default().with_max_retries(1).with_backoff(moment, moment);
+    lab.client.configure_retry_policy(again)?;
+    let call = within("HTTP-18", "a second attempt", lab.client.request(get(&url))).await?;
     let response = accepted("HTTP-18", "an attempt after one that was cut", call)?;
     ensure_eq!("HTTP-18", response.status.as_u16(), 200, "the second attempt");
     Ok(())
