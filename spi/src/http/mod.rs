@@ -13,7 +13,7 @@
 //! # For engine authors
 //! Implement [`HttpTransport`]: move one request and one response, stream both bodies, count connections,
 //! and leave redirects, retries, decoding and every timeout except the connect timeout alone: they are policy and
-//! written once above you. Run `onex_testkit::http_transport::conformance`.
+//! written once above you. Run `onex_testkit::http::transport::conformance`.
 //!
 //! # Laws
 //! The numbers are those of the conformance cases.
