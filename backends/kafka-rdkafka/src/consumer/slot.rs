@@ -42,6 +42,8 @@ pub(super) struct Slot {
     pub(super) committed: BTreeMap<TopicPartition, i64>,
     /// Topics that the next poll subscribes to.
     pub(super) subscription: Option<Vec<String>>,
+    /// Topics that librdkafka was told to subscribe to.
+    topics: BTreeSet<String>,
     /// Partitions that stand still since the reset policy is "error": told again until a seek or a change.
     stuck: Option<Error>,
     pub(super) closed: bool,
@@ -144,6 +146,25 @@ impl Slot {
         self.handed.take()
     }
 
+    /// Takes the topics that the next poll subscribes to, which are the member's from then on.
+    pub(super) fn take_subscription(&mut self) -> Option<Vec<String>> {
+        let topics = self.subscription.take()?;
+        self.topics = topics.iter().cloned().collect();
+        Some(topics)
+    }
+
+    /// Says what librdkafka means by taking `partitions` away.
+    ///
+    /// It calls partitions lost as well whose topic the member itself has left, though the member goes on and may
+    /// still commit them.
+    pub(super) fn removal(&self, partitions: Vec<TopicPartition>, called_lost: bool) -> Change {
+        if called_lost && partitions.iter().any(|at| self.topics.contains(&*at.topic)) {
+            Change::Lose(partitions)
+        } else {
+            Change::Revoke(partitions)
+        }
+    }
+
     /// Takes no further call and forgets everything that a member has.
     pub(super) fn close(&mut self) {
         self.closed = true;
@@ -228,6 +249,17 @@ mod tests {
         assert!(slot.take(9).is_none(), "the next poll waits for the change to be done");
         assert_eq!(slot.take_handed(), Some(Change::Revoke(vec![at(0)])));
         assert!(slot.take(9).is_none());
+    }
+
+    #[test]
+    fn what_the_member_left_is_revoked_and_what_was_taken_is_lost() {
+        let mut slot = Slot { subscription: Some(vec!["t".into()]), ..Slot::default() };
+        assert_eq!(slot.take_subscription(), Some(vec!["t".to_owned()]));
+        assert_eq!(slot.removal(vec![at(0)], true), Change::Lose(vec![at(0)]));
+        assert_eq!(slot.removal(vec![at(0)], false), Change::Revoke(vec![at(0)]));
+        slot.subscription = Some(vec!["other".into()]);
+        slot.take_subscription();
+        assert_eq!(slot.removal(vec![at(0)], true), Change::Revoke(vec![at(0)]));
     }
 
     #[test]

@@ -93,10 +93,9 @@ impl ConsumerContext for Context {
     fn rebalance(&self, native: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = partitions_of(list);
         let assign = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        let change = match (assign, native.assignment_lost()) {
-            (true, _) => Change::Assign(partitions),
-            (false, true) => Change::Lose(partitions),
-            (false, false) => Change::Revoke(partitions),
+        let change = match assign {
+            true => Change::Assign(partitions),
+            false => self.shared.slot().removal(partitions, native.assignment_lost()),
         };
         let (Change::Assign(named) | Change::Revoke(named) | Change::Lose(named)) = &change;
         // Cooperative groups announce changes of nothing; librdkafka wants them answered all the same.
@@ -257,7 +256,7 @@ fn prepare(native: &Native, shared: &Shared) {
             }
             _ => Default::default(),
         };
-        (change, starts, slot.subscription.take())
+        (change, starts, slot.take_subscription())
     };
     if let Some(change) = change {
         if let Err(error) = apply(native, &change, &|partition| starts.get(partition).copied()) {
