@@ -1,8 +1,11 @@
 //! What thread B asks the group's coordinator: commits that keep K7, committed offsets.
 
+use std::time::{Duration, Instant};
+
 use onex_spi::kafka::{Commit, KafkaFault, NextOffsets, Recovery, TopicPartition};
 use onex_spi::{Error, ErrorKind, Result};
 use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::worker::{Native, Shared, list_of, offsets_of};
@@ -46,7 +49,7 @@ pub(super) fn commit_now(native: &Native, shared: &Shared, commit: &Commit) -> R
     }
     let refused = |error| error::of_native(&error, CALL, "the offsets");
     let list = offsets_of(commit.next.iter().map(|(at, offset)| (at, *offset))).map_err(refused)?;
-    let answer = native.commit(&list, CommitMode::Sync);
+    let answer = while_coordinator_moves(|| native.commit(&list, CommitMode::Sync));
     let mut slot = shared.slot();
     for (at, offset) in commit.next.iter() {
         if answer.is_ok() && slot.owned.contains(at) {
@@ -64,13 +67,32 @@ pub(super) fn committed_now(
     partitions: &[TopicPartition],
     operation: &'static str,
 ) -> Result<NextOffsets> {
-    let answer = native.committed_offsets(list_of(partitions), ANSWER);
+    let answer = while_coordinator_moves(|| native.committed_offsets(list_of(partitions), ANSWER));
     let list = answer.map_err(|error| {
         // Asking changes nothing.
         let error = error::of_native(&error, operation, "the committed offsets").not_applied();
         native.context().notes.explain(error, operation)
     })?;
     offsets_in(&list, operation)
+}
+
+/// Asks again where the broker refused because the group's coordinator is moving or loading, as Kafka's own clients do:
+/// librdkafka hands that refusal out, and on a young cluster the first question meets it.
+fn while_coordinator_moves<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    // Kafka's `retry.backoff.ms`; thread B is made for waiting.
+    const BACKOFF: Duration = Duration::from_millis(100);
+    let begin = Instant::now();
+    loop {
+        let answer = ask();
+        let code = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        let moving =
+            matches!(code, Some(NotCoordinator | CoordinatorNotAvailable | CoordinatorLoadInProgress));
+        if !moving || begin.elapsed() >= ANSWER {
+            return answer;
+        }
+        std::thread::sleep(BACKOFF);
+    }
 }
 
 /// The offsets of a list; partitions without one are absent.
