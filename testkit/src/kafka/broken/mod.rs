@@ -1,5 +1,7 @@
-//! Kafka drivers with one deliberate bug each, over any good driver.
+//! Kafka drivers and clients with one deliberate bug each, over any good one.
 
+mod client_wrapper;
+mod clients;
 mod groups;
 mod offsets;
 mod reading;
@@ -10,9 +12,9 @@ mod wrapper;
 use std::sync::Arc;
 
 use onex_spi::Result;
-use onex_spi::kafka::KafkaDriver;
+use onex_spi::kafka::{KafkaClient, KafkaDriver};
 
-use super::{KafkaSetup, driver};
+use super::{KafkaSetup, client, driver};
 use crate::broken::{self, Broken, Reach, Report};
 
 /// Every bug of a driver that the suite is known to notice.
@@ -51,5 +53,31 @@ where
             Box::pin(async move { open.await.map(bug.wrap) })
         });
         driver::bind(&open)
+    })
+}
+
+/// Every bug of a client that the client suite is known to notice.
+#[must_use]
+pub fn broken_clients() -> Vec<Broken<dyn KafkaClient>> {
+    clients::BUGS.to_vec()
+}
+
+/// Adds each bug to the client that `factory` makes and runs the client suite on it; like [`check_broken`].
+pub fn check_broken_clients<F, Fut>(factory: F, reach: Reach) -> Report
+where
+    F: Fn(KafkaSetup) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Arc<dyn KafkaClient>>> + Send + 'static,
+{
+    let good: Arc<client::Open> = Arc::new(move |setup| Box::pin(factory(setup)));
+    broken::check(&broken_clients(), reach, |bug| {
+        let Some(bug) = bug.copied() else {
+            return client::bind(&good);
+        };
+        let good = Arc::clone(&good);
+        let open: Arc<client::Open> = Arc::new(move |setup| {
+            let open = good(setup);
+            Box::pin(async move { open.await.map(bug.wrap) })
+        });
+        client::bind(&open)
     })
 }

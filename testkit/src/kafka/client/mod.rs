@@ -19,7 +19,8 @@ use std::sync::Arc;
 use onex_spi::Result;
 use onex_spi::kafka::KafkaClient;
 
-use self::world::{Open, Source};
+pub(super) use self::world::Open;
+use self::world::Source;
 use super::KafkaSetup;
 use crate::suite::{self, Case, Trial};
 
@@ -33,11 +34,7 @@ where
     Fut: Future<Output = Result<Arc<dyn KafkaClient>>> + Send + 'static,
 {
     let open: Arc<Open> = Arc::new(move |setup| Box::pin(factory(setup)));
-    let bind = |case: &Case<Source>| {
-        let open = Arc::clone(&open);
-        Trial::new(case, move || Source::new(Arc::clone(&open)))
-    };
-    files().into_iter().flatten().map(bind).collect()
+    bind(&open)
 }
 
 /// Runs the suite as the `main` of a test target with `harness = false`.
@@ -47,6 +44,14 @@ where
     Fut: Future<Output = Result<Arc<dyn KafkaClient>>> + Send + 'static,
 {
     suite::main(trials(factory))
+}
+
+pub(super) fn bind(open: &Arc<Open>) -> Vec<Trial> {
+    let bind = |case: &Case<Source>| {
+        let open = Arc::clone(open);
+        Trial::new(case, move || Source::new(Arc::clone(&open)))
+    };
+    files().into_iter().flatten().map(bind).collect()
 }
 
 /// Every case, by file.

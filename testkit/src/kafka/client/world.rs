@@ -14,7 +14,7 @@ use crate::kafka::driver::{PATIENCE, Topic, broken, within};
 use crate::suite::Stop;
 
 /// Makes one client to the cluster of a setup.
-pub(super) type Open = dyn Fn(KafkaSetup) -> BoxFuture<'static, Result<Arc<dyn KafkaClient>>> + Send + Sync;
+pub(crate) type Open = dyn Fn(KafkaSetup) -> BoxFuture<'static, Result<Arc<dyn KafkaClient>>> + Send + Sync;
 
 /// The longest wait of one call, so that a case never waits long for nothing.
 pub(super) const TURN: Duration = Duration::from_millis(100);
