@@ -1,32 +1,28 @@
 //! The reading side of the log: one member, so a group is its committed offsets and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use onex_spi::kafka::{
-    ClientStats, Commit, ConsumerConfig, ConsumerDriver, KafkaMessage, NextOffsets, OffsetReset, PollRequest,
-    Polled, Timestamp, TopicPartition, Watermarks,
+    ClientStats, Commit, ConsumerConfig, ConsumerDriver, NextOffsets, OffsetReset, PollRequest, Polled,
+    Timestamp, TopicPartition, Watermarks,
 };
 use onex_spi::{Clock, Error, ErrorKind, Result};
 
-use crate::log::{Log, State, unknown};
+use crate::log::{Door, Log, State, bytes, unknown};
 
 #[derive(Debug)]
 pub(crate) struct LogConsumer {
-    log: Arc<Log>,
+    log: Log,
     clock: Arc<dyn Clock>,
     config: ConsumerConfig,
+    door: Door,
+    /// Locked after the log's state, never before.
     member: Mutex<Member>,
     /// Polls queue up.
     turn: tokio::sync::Mutex<()>,
-    driver_closed: Arc<AtomicBool>,
-    closed: AtomicBool,
-    received: AtomicU64,
-    bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -37,122 +33,97 @@ struct Member {
     paused: BTreeSet<TopicPartition>,
     /// What the last poll said goes; it goes at the next one (the law of `poll`).
     leaving: Vec<TopicPartition>,
+    stats: ClientStats,
 }
 
 impl LogConsumer {
-    pub(crate) fn new(
-        log: Arc<Log>,
-        clock: Arc<dyn Clock>,
-        config: ConsumerConfig,
-        driver_closed: Arc<AtomicBool>,
-    ) -> Self {
-        let (member, turn) = (Mutex::default(), tokio::sync::Mutex::new(()));
-        let (closed, received, bytes) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-        Self { log, clock, config, member, turn, driver_closed, closed, received, bytes }
+    pub(crate) fn new(log: Log, clock: Arc<dyn Clock>, config: ConsumerConfig, door: Door) -> Self {
+        Self { log, clock, config, door, member: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
     fn member(&self) -> MutexGuard<'_, Member> {
         self.member.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, operation: &'static str) -> Result<()> {
-        let closed = self.closed.load(Ordering::Acquire) || self.driver_closed.load(Ordering::Acquire);
-        if closed { Err(Error::closed(operation, "the consumer")) } else { Ok(()) }
+    /// The member, if it owns all of `partitions`.
+    fn owner<'a>(
+        &self,
+        operation: &'static str,
+        mut partitions: impl Iterator<Item = &'a TopicPartition>,
+    ) -> Result<MutexGuard<'_, Member>> {
+        self.door.enter(operation)?;
+        let member = self.member();
+        let Some(other) = partitions.find(|at| !member.positions.contains_key(at)) else { return Ok(member) };
+        let message = format!("{other} is not owned by this consumer; poll until it is assigned");
+        Err(Error::new(ErrorKind::Conflict, operation, message).not_applied())
+    }
+
+    fn committed_in(&self, state: &State, at: &TopicPartition) -> Option<i64> {
+        state.committed.get(&(self.config.group_id.clone(), at.clone())).copied()
     }
 
     /// One look at the log: a change, records, or nothing yet.
     fn look(&self, most: usize) -> Result<Option<Polled>> {
-        self.open("kafka.poll")?;
+        self.door.enter("kafka.poll")?;
         let (state, mut member) = (self.log.state(), self.member());
         let member = &mut *member;
         for gone in member.leaving.drain(..) {
             member.positions.remove(&gone);
             member.paused.remove(&gone);
         }
-        let existing = |topic: &String| {
-            let count = state.topics.get(topic).map_or(0, Vec::len);
-            let topic: Arc<str> = topic.as_str().into();
-            (0..count as i32).map(move |partition| TopicPartition::new(topic.clone(), partition))
-        };
-        let wanted: BTreeSet<TopicPartition> = member.topics.iter().flat_map(existing).collect();
-        let gone: Vec<_> = member.positions.keys().filter(|at| !wanted.contains(at)).cloned().collect();
+        let wanted = |at: &&TopicPartition| member.topics.iter().any(|topic| **topic == *at.topic);
+        let gone: Vec<_> = member.positions.keys().filter(|at| !wanted(at)).cloned().collect();
         if !gone.is_empty() {
             member.leaving.clone_from(&gone);
             return Ok(Some(Polled::Revoking(gone)));
         }
-        let come: Vec<_> = wanted.into_iter().filter(|at| !member.positions.contains_key(at)).collect();
+        let fresh = |at: &&TopicPartition| !member.positions.contains_key(at);
+        let come: Vec<_> = state.partitions.keys().filter(wanted).filter(fresh).cloned().collect();
         if !come.is_empty() {
-            let starts: Result<Vec<i64>> = come.iter().map(|at| self.start(&state, at)).collect();
-            member.positions.extend(come.iter().cloned().zip(starts?));
+            let starts = come.iter().map(|at| Ok((at.clone(), self.start(&state, at)?)));
+            member.positions.extend(starts.collect::<Result<Vec<_>>>()?);
             return Ok(Some(Polled::Assigned(come)));
         }
         let mut records = Vec::new();
-        for (at, position) in member.positions.iter_mut().filter(|(at, _)| !member.paused.contains(at)) {
-            let log = &state.topics[&*at.topic][at.partition as usize];
-            let fresh = log.iter().skip(*position as usize).take(most - records.len());
-            records.extend(fresh.cloned());
-            *position = records
-                .last()
-                .filter(|last: &&KafkaMessage| last.topic == at.topic && last.partition == at.partition)
-                .map_or(*position, KafkaMessage::next_offset);
+        for (at, next) in member.positions.iter_mut().filter(|(at, _)| !member.paused.contains(at)) {
+            let before = records.len();
+            let unread = state.records("kafka.poll", at)?.iter().skip(*next as usize);
+            records.extend(unread.take(most - before).cloned());
+            *next += (records.len() - before) as i64;
         }
-        if records.is_empty() {
-            return Ok(None);
-        }
-        let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len) as u64;
-        let bytes = records.iter().map(|record| length(&record.key) + length(&record.value)).sum();
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.received.fetch_add(records.len() as u64, Ordering::Relaxed);
-        Ok(Some(Polled::Records(records)))
+        member.stats.received += records.len() as u64;
+        member.stats.bytes +=
+            records.iter().map(|record| (bytes(&record.key) + bytes(&record.value)) as u64).sum::<u64>();
+        Ok((!records.is_empty()).then_some(Polled::Records(records)))
     }
 
-    /// Where reading begins: committed, else as the configuration says.
+    /// Where reading begins: at the committed offset, else as the configuration says (K10).
     fn start(&self, state: &State, at: &TopicPartition) -> Result<i64> {
-        let end = state.topics[&*at.topic][at.partition as usize].len() as i64;
-        let committed = state.committed.get(&(self.config.group_id.clone(), at.clone())).copied();
-        match (committed.filter(|next| *next <= end), self.config.offset_reset) {
+        let end = state.records("kafka.poll", at)?.len() as i64;
+        let committed = self.committed_in(state, at).filter(|next| *next <= end);
+        match (committed, self.config.offset_reset) {
             (Some(next), _) => Ok(next),
             (None, OffsetReset::Earliest) => Ok(0),
             (None, OffsetReset::Latest) => Ok(end),
             (None, _) => {
-                Err(Error::new(ErrorKind::NotFound, "kafka.poll", format!("{at} has no committed offset"))
-                    .not_applied())
+                let message = format!("{at} has no committed offset in the log; commit one or set a reset");
+                Err(Error::new(ErrorKind::NotFound, "kafka.poll", message).not_applied())
             }
         }
-    }
-
-    fn owned(&self, operation: &'static str, member: &Member, at: &TopicPartition) -> Result<()> {
-        if member.positions.contains_key(at) {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Conflict, operation, format!("{at} is not owned by this consumer"))
-            .not_applied())
-    }
-
-    fn log_of<'a>(
-        state: &'a State,
-        operation: &'static str,
-        at: &TopicPartition,
-    ) -> Result<&'a Vec<KafkaMessage>> {
-        let partitions = state.topics.get(&*at.topic);
-        let found = partitions.and_then(|partitions| partitions.get(usize::try_from(at.partition).ok()?));
-        found.ok_or_else(|| unknown(operation, at))
     }
 }
 
 #[async_trait]
 impl ConsumerDriver for LogConsumer {
     async fn subscribe(&self, topics: &[String]) -> Result<()> {
-        self.open("kafka.subscribe")?;
-        let named = |topic: &String| {
-            (1..=249).contains(&topic.len())
-                && topic.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        self.door.enter("kafka.subscribe")?;
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let named = |topic: &str| {
+            (1..=249).contains(&topic.len()) && topic.bytes().all(legal) && topic != "." && topic != ".."
         };
-        if let Some(bad) = topics.iter().find(|topic| !named(topic) || matches!(topic.as_str(), "." | "..")) {
-            return Err(Error::invalid(
-                "kafka.subscribe",
-                format!("`{bad}` cannot be a topic: 1-249 of [A-Za-z0-9._-]"),
-            ));
+        if let Some(bad) = topics.iter().find(|topic| !named(topic)) {
+            let message = format!("`{bad}` cannot be a topic; use 1-249 of [A-Za-z0-9._-], not `.` or `..`");
+            return Err(Error::invalid("kafka.subscribe", message));
         }
         self.member().topics = topics.to_vec();
         Ok(())
@@ -160,41 +131,37 @@ impl ConsumerDriver for LogConsumer {
 
     async fn poll(&self, request: PollRequest) -> Result<Polled> {
         let _turn = self.turn.lock().await;
-        let deadline = self.clock.now() + request.max_wait;
-        let (mut changes, mut timer) = (self.log.changes(), self.clock.timer());
+        let mut changes = self.log.changes();
+        let mut late = self.clock.sleep_until(crate::after(&*self.clock, request.max_wait));
         loop {
             if let Some(polled) = self.look(request.max_records)? {
                 return Ok(polled);
             }
-            let mut changed = std::pin::pin!(changes.changed());
-            let late = std::future::poll_fn(|cx| match changed.as_mut().poll(cx) {
-                Poll::Ready(_) => Poll::Ready(false),
-                Poll::Pending => timer.poll_at(deadline, cx).map(|()| true),
-            });
-            if late.await {
-                let state = self.log.state();
-                let missing =
-                    self.member().topics.iter().find(|topic| !state.topics.contains_key(*topic)).cloned();
-                return missing
-                    .map_or(Ok(Polled::Records(Vec::new())), |topic| Err(unknown("kafka.poll", topic)));
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = &mut late => break,
             }
+        }
+        let (state, member) = (self.log.state(), self.member());
+        match member.topics.iter().find(|topic| state.topic(topic).next().is_none()) {
+            Some(missing) => Err(unknown("kafka.poll", missing)),
+            None => Ok(Polled::Records(Vec::new())),
         }
     }
 
     async fn commit(&self, commit: &Commit) -> Result<()> {
         let op = "kafka.commit";
-        self.open(op)?;
+        self.door.enter(op)?;
         let mut state = self.log.state();
-        let member = self.member();
+        for at in commit.next.keys() {
+            state.records(op, at)?;
+        }
+        let _member = self.owner(op, commit.next.keys())?;
         for (at, next) in commit.next.iter() {
-            Self::log_of(&state, op, at)?;
-            self.owned(op, &member, at)?;
-            let committed =
-                state.committed.get(&(self.config.group_id.clone(), at.clone())).copied().unwrap_or(0);
-            if *next < 0 || (*next < committed && !commit.rewind) {
-                let message = format!(
-                    "{at}: {next} is lower than the committed {committed}; ask for a rewind if that is meant"
-                );
+            let least = if commit.rewind { 0 } else { self.committed_in(&state, at).unwrap_or(0) };
+            if *next < least {
+                let message =
+                    format!("{at}: {next} is below {least}; going back needs a rewind, to 0 or more");
                 return Err(Error::invalid(op, message));
             }
         }
@@ -204,57 +171,48 @@ impl ConsumerDriver for LogConsumer {
     }
 
     async fn committed(&self, partitions: &[TopicPartition]) -> Result<NextOffsets> {
-        self.open("kafka.committed")?;
+        self.door.enter("kafka.committed")?;
         let state = self.log.state();
-        let of = |at: &TopicPartition| {
-            Some((at.clone(), *state.committed.get(&(self.config.group_id.clone(), at.clone()))?))
-        };
-        Ok(partitions.iter().filter_map(of).collect())
+        let stored = |at: &TopicPartition| Some((at.clone(), self.committed_in(&state, at)?));
+        Ok(partitions.iter().filter_map(stored).collect())
     }
 
     async fn seek(&self, to: &NextOffsets) -> Result<()> {
-        let op = "kafka.seek";
-        self.open(op)?;
-        let mut member = self.member();
-        for (at, next) in to.iter() {
-            self.owned(op, &member, at)?;
-            if *next < 0 {
-                return Err(Error::invalid(op, format!("{at}: offset {next} is negative")));
-            }
+        let mut member = self.owner("kafka.seek", to.keys())?;
+        if let Some((at, next)) = to.iter().find(|(_, next)| **next < 0) {
+            return Err(Error::invalid(
+                "kafka.seek",
+                format!("{at}: offset {next} is negative; use 0 or more"),
+            ));
         }
         member.positions.extend(to.iter().map(|(at, next)| (at.clone(), *next)));
         Ok(())
     }
 
     async fn pause(&self, partitions: &[TopicPartition]) -> Result<()> {
-        self.open("kafka.pause")?;
-        let mut member = self.member();
-        partitions.iter().try_for_each(|at| self.owned("kafka.pause", &member, at))?;
-        member.paused.extend(partitions.iter().cloned());
+        self.owner("kafka.pause", partitions.iter())?.paused.extend(partitions.iter().cloned());
         Ok(())
     }
 
     async fn resume(&self, partitions: &[TopicPartition]) -> Result<()> {
-        self.open("kafka.resume")?;
-        let mut member = self.member();
-        partitions.iter().try_for_each(|at| self.owned("kafka.resume", &member, at))?;
-        member.paused.retain(|at| !partitions.contains(at));
+        self.owner("kafka.resume", partitions.iter())?.paused.retain(|at| !partitions.contains(at));
+        self.log.changed();
         Ok(())
     }
 
     async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks> {
-        self.open("kafka.watermarks")?;
-        let state = self.log.state();
-        Ok(Watermarks::new(0, Self::log_of(&state, "kafka.watermarks", partition)?.len() as i64))
+        self.door.enter("kafka.watermarks")?;
+        let end = self.log.state().records("kafka.watermarks", partition)?.len();
+        Ok(Watermarks::new(0, end as i64))
     }
 
     async fn offsets_for_times(&self, times: &[(TopicPartition, Timestamp)]) -> Result<NextOffsets> {
-        self.open("kafka.offsets_for_times")?;
+        self.door.enter("kafka.offsets_for_times")?;
         let state = self.log.state();
         let mut found = NextOffsets::new();
         for (at, time) in times {
-            let log = Self::log_of(&state, "kafka.offsets_for_times", at)?;
-            if let Some(first) = log.iter().find(|message| message.timestamp >= *time) {
+            let mut records = state.records("kafka.offsets_for_times", at)?.iter();
+            if let Some(first) = records.find(|record| record.timestamp >= *time) {
                 found.insert(at.clone(), first.offset);
             }
         }
@@ -262,8 +220,9 @@ impl ConsumerDriver for LogConsumer {
     }
 
     async fn close(&self, _within: Duration) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
+        self.door.shut();
         self.member().positions.clear();
+        self.log.changed();
         Ok(())
     }
 
@@ -272,9 +231,6 @@ impl ConsumerDriver for LogConsumer {
     }
 
     fn stats(&self) -> ClientStats {
-        let mut stats = ClientStats::default();
-        (stats.received, stats.bytes) =
-            (self.received.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
-        stats
+        self.member().stats
     }
 }

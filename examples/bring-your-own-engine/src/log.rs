@@ -1,11 +1,17 @@
 //! A `KafkaDriver` over one log in memory.
+//!
+//! ```text
+//!  LogProducer ── append ─► Log: partition ─► records, group ─► offsets ── look ─► LogConsumer
+//!                            └ changes ─► a waiting poll looks again
+//! ```
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use onex_spi::kafka::{
     Acks, ClientStats, ConsumerConfig, ConsumerDriver, CreateTopicRequest, KafkaAdmin, KafkaCapabilities,
     KafkaDriver, KafkaFault, KafkaFeature, KafkaMessage, PartitionInfo, ProduceReceipt, ProducerConfig,
@@ -17,21 +23,20 @@ use tokio::sync::watch;
 
 use crate::consumer::LogConsumer;
 
-/// The most bytes in one record.
+/// The most bytes of key, value and headers in one record.
 const RECORD_BYTES: usize = 1 << 20;
 
-/// The log that drivers share: topics, partitions, committed offsets.
-#[derive(Debug)]
-pub(crate) struct Log {
-    state: Mutex<State>,
-    /// Moves with every change, so that waiting polls look again.
-    changes: watch::Sender<u64>,
+/// The log; clones are handles on the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    state: Arc<Mutex<State>>,
+    changes: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// Per topic, per partition, the records; a record's offset is its index.
-    pub(crate) topics: BTreeMap<String, Vec<Vec<KafkaMessage>>>,
+    /// Per partition, its records; an offset is an index.
+    pub(crate) partitions: BTreeMap<TopicPartition, Vec<KafkaMessage>>,
     /// Per group and partition, the next offset.
     pub(crate) committed: BTreeMap<(String, TopicPartition), i64>,
 }
@@ -41,12 +46,22 @@ impl Log {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
-    fn changed(&self) {
-        self.changes.send_modify(|version| *version += 1);
+    pub(crate) fn changed(&self) {
+        self.changes.send_replace(());
+    }
+}
+
+impl State {
+    pub(crate) fn topic(&self, name: &str) -> impl Iterator<Item = (&TopicPartition, &Vec<KafkaMessage>)> {
+        self.partitions.iter().filter(move |(at, _)| *at.topic == *name)
+    }
+
+    pub(crate) fn records(&self, operation: &'static str, at: &TopicPartition) -> Result<&Vec<KafkaMessage>> {
+        self.partitions.get(at).ok_or_else(|| unknown(operation, at))
     }
 }
 
@@ -56,46 +71,62 @@ pub(crate) fn unknown(operation: &'static str, what: impl std::fmt::Display) -> 
         .with_detail(KafkaFault::new("UNKNOWN_TOPIC_OR_PARTITION").with_code(3))
 }
 
-/// The driver; clones of its log share the records.
+pub(crate) fn bytes(part: &Option<Bytes>) -> usize {
+    part.as_ref().map_or(0, Bytes::len)
+}
+
+/// Open until it is shut, or the driver's that it belongs to.
+#[derive(Debug)]
+pub(crate) struct Door {
+    what: &'static str,
+    shut: Arc<AtomicBool>,
+    driver: Arc<AtomicBool>,
+}
+
+impl Door {
+    pub(crate) fn enter(&self, operation: &'static str) -> Result<()> {
+        let shut = self.shut.load(Ordering::Acquire) || self.driver.load(Ordering::Acquire);
+        if shut { Err(Error::closed(operation, self.what)) } else { Ok(()) }
+    }
+
+    pub(crate) fn shut(&self) {
+        self.shut.store(true, Ordering::Release);
+    }
+
+    fn inner(&self, what: &'static str) -> Self {
+        Self { what, shut: Arc::default(), driver: self.shut.clone() }
+    }
+}
+
+/// The driver.
 #[derive(Debug)]
 pub struct LogDriver {
-    log: Arc<Log>,
+    log: Log,
     clock: Arc<dyn Clock>,
     capabilities: KafkaCapabilities,
-    closed: Arc<AtomicBool>,
+    door: Door,
 }
 
 impl LogDriver {
-    /// Makes a driver on an empty log.
+    /// Makes a driver on `log`; drivers on the same log see the same records.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let log = Arc::new(Log { state: Mutex::default(), changes: watch::Sender::new(0) });
-        let features: Features<KafkaFeature> = Features::none();
-        let closed = Arc::new(AtomicBool::new(false));
-        Self { log, clock, capabilities: KafkaCapabilities::new(features, RECORD_BYTES), closed }
-    }
-
-    /// Makes a second driver on the same log.
-    #[must_use]
-    pub fn another(&self) -> Self {
-        let closed = Arc::new(AtomicBool::new(false));
-        Self { log: self.log.clone(), clock: self.clock.clone(), capabilities: self.capabilities, closed }
-    }
-
-    fn open(&self, operation: &'static str) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(Error::closed(operation, "the driver")) } else { Ok(()) }
+    pub fn new(log: Log, clock: Arc<dyn Clock>) -> Self {
+        let capabilities = KafkaCapabilities::new(Features::none(), RECORD_BYTES);
+        let shut = Arc::default();
+        let door = Door { what: "the driver", shut: Arc::clone(&shut), driver: shut };
+        Self { log, clock, capabilities, door }
     }
 }
 
 #[async_trait]
 impl Lifecycle for LogDriver {
     async fn health(&self) -> Health {
-        self.open("kafka.health")
-            .map_or_else(|error| Health::Unhealthy(error.to_string()), |()| Health::Healthy)
+        let open = self.door.enter("kafka.health");
+        open.map_or_else(|closed| Health::Unhealthy(closed.to_string()), |()| Health::Healthy)
     }
 
     async fn close(&self, _within: Duration) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
+        self.door.shut();
         self.log.changed();
         Ok(())
     }
@@ -108,65 +139,67 @@ impl KafkaDriver for LogDriver {
     }
 
     async fn producer(&self, config: ProducerConfig) -> Result<Arc<dyn ProducerDriver>> {
-        self.open("kafka.producer")?;
+        self.door.enter("kafka.producer")?;
         config.validate()?;
-        own_cluster("kafka.producer", &config.bootstrap_servers)?;
+        no_servers("kafka.producer", &config.bootstrap_servers)?;
         Ok(Arc::new(LogProducer {
             log: self.log.clone(),
             clock: self.clock.clone(),
             acks: config.acks,
-            sticky: AtomicUsize::new(0),
-            driver_closed: self.closed.clone(),
-            closed: AtomicBool::new(false),
-            accepted: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
+            batches: AtomicUsize::new(0),
+            stats: Mutex::default(),
+            door: self.door.inner("the producer"),
         }))
     }
 
     async fn consumer(&self, config: ConsumerConfig) -> Result<Arc<dyn ConsumerDriver>> {
-        self.open("kafka.consumer")?;
+        self.door.enter("kafka.consumer")?;
         config.validate()?;
-        own_cluster("kafka.consumer", &config.bootstrap_servers)?;
-        Ok(Arc::new(LogConsumer::new(self.log.clone(), self.clock.clone(), config, self.closed.clone())))
+        no_servers("kafka.consumer", &config.bootstrap_servers)?;
+        let door = self.door.inner("the consumer");
+        Ok(Arc::new(LogConsumer::new(self.log.clone(), self.clock.clone(), config, door)))
     }
 
     async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicOutcome> {
-        self.open("kafka.create_topic")?;
+        let op = "kafka.create_topic";
+        self.door.enter(op)?;
         if !request.config.is_empty() {
-            self.capabilities.features.require("kafka.create_topic", KafkaFeature::TopicConfig)?;
+            self.capabilities.features.require(op, KafkaFeature::TopicConfig)?;
         }
-        let Some(partitions) = usize::try_from(request.partitions).ok().filter(|count| *count > 0) else {
+        if request.partitions < 1 {
             let message = format!("partitions = {} must be at least 1", request.partitions);
             let fault = KafkaFault::new("INVALID_PARTITIONS").with_code(37);
-            return Err(Error::invalid("kafka.create_topic", message).with_detail(fault));
-        };
+            return Err(Error::invalid(op, message).with_detail(fault));
+        }
         let mut state = self.log.state();
-        if state.topics.contains_key(&request.name) {
+        if state.topic(&request.name).next().is_some() {
             return Ok(TopicOutcome::Existed);
         }
-        state.topics.insert(request.name, vec![Vec::new(); partitions]);
+        let topic: Arc<str> = request.name.into();
+        let partition = |number| (TopicPartition::new(topic.clone(), number), Vec::new());
+        state.partitions.extend((0..request.partitions).map(partition));
         drop(state);
         self.log.changed();
         Ok(TopicOutcome::Created)
     }
 
     async fn delete_topic(&self, _name: &str) -> Result<TopicOutcome> {
-        self.open("kafka.delete_topic")?;
-        Err(Error::unsupported(
-            "kafka.delete_topic",
-            "a log is for ever; choose an engine that declares TopicAdmin",
-        ))
+        self.door.enter("kafka.delete_topic")?;
+        let message = "a log is for ever; choose an engine that declares TopicAdmin";
+        Err(Error::unsupported("kafka.delete_topic", message))
     }
 
     async fn topic_metadata(&self, name: &str) -> Result<TopicMetadata> {
-        self.open("kafka.topic_metadata")?;
+        self.door.enter("kafka.topic_metadata")?;
         let state = self.log.state();
-        let partitions = state.topics.get(name).ok_or_else(|| unknown("kafka.topic_metadata", name))?;
-        let info = |(number, records): (usize, &Vec<KafkaMessage>)| {
-            PartitionInfo::new(number as i32, 0, 0, records.len() as i64)
+        let info = |(at, records): (&TopicPartition, &Vec<KafkaMessage>)| {
+            PartitionInfo::new(at.partition, 0, 0, records.len() as i64)
         };
-        Ok(TopicMetadata::new(name, partitions.iter().enumerate().map(info).collect()))
+        let partitions: Vec<_> = state.topic(name).map(info).collect();
+        if partitions.is_empty() {
+            return Err(unknown("kafka.topic_metadata", name));
+        }
+        Ok(TopicMetadata::new(name, partitions))
     }
 
     fn admin(&self) -> Option<&dyn KafkaAdmin> {
@@ -174,7 +207,7 @@ impl KafkaDriver for LogDriver {
     }
 }
 
-fn own_cluster(operation: &'static str, servers: &[String]) -> Result<()> {
+fn no_servers(operation: &'static str, servers: &[String]) -> Result<()> {
     if servers.is_empty() {
         return Ok(());
     }
@@ -183,81 +216,83 @@ fn own_cluster(operation: &'static str, servers: &[String]) -> Result<()> {
 
 #[derive(Debug)]
 struct LogProducer {
-    log: Arc<Log>,
+    log: Log,
     clock: Arc<dyn Clock>,
     acks: Acks,
-    /// The batches sent: each one's null keys go to the next partition.
-    sticky: AtomicUsize,
-    driver_closed: Arc<AtomicBool>,
-    closed: AtomicBool,
-    accepted: AtomicU64,
-    failed: AtomicU64,
-    bytes: AtomicU64,
+    /// The batches sent: the null keys of each go to the next partition (K1).
+    batches: AtomicUsize,
+    stats: Mutex<ClientStats>,
+    door: Door,
 }
 
 impl LogProducer {
-    fn append(&self, state: &mut State, record: ProducerRecord, sticky: usize) -> Result<ProduceReceipt> {
+    fn append(&self, state: &mut State, record: ProducerRecord, batch: usize) -> Result<ProduceReceipt> {
         let op = "kafka.produce";
-        let partitions = state.topics.get_mut(&*record.topic).ok_or_else(|| unknown(op, &record.topic))?;
-        let count = partitions.len() as i32;
-        let partition = match (record.partition, &record.key) {
-            (Some(partition), _) => partition,
-            (None, Some(key)) => partition_for_key(key, count),
-            (None, None) => (sticky % partitions.len()) as i32,
-        };
-        let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
-        let headers: usize =
-            record.headers.iter().map(|header| header.name.len() + length(&header.value)).sum();
-        let size = length(&record.key) + length(&record.value) + headers;
+        let count = state.topic(&record.topic).count();
+        if count == 0 {
+            return Err(unknown(op, &record.topic));
+        }
+        let headers = record.headers.iter().map(|header| header.name.len() + bytes(&header.value));
+        let size = bytes(&record.key) + bytes(&record.value) + headers.sum::<usize>();
         if size > RECORD_BYTES {
             let message = format!("the record has {size} bytes, the limit is {RECORD_BYTES}; split it");
             return Err(Error::new(ErrorKind::TooLarge, op, message).not_applied());
         }
-        let Some(records) = usize::try_from(partition).ok().and_then(|index| partitions.get_mut(index))
-        else {
-            let message = format!("partition {partition} of {} is not in 0..{count}", record.topic);
-            return Err(Error::invalid(op, message));
+        let partition = match (record.partition, &record.key) {
+            (Some(partition), _) => partition,
+            (None, Some(key)) => partition_for_key(key, count as i32),
+            (None, None) => (batch % count) as i32,
+        };
+        let at = TopicPartition::new(record.topic.clone(), partition);
+        let Some(records) = state.partitions.get_mut(&at) else {
+            return Err(Error::invalid(op, format!("{at} does not exist; give a partition in 0..{count}")));
         };
         let timestamp = record.timestamp.unwrap_or_else(|| Timestamp::from_system_time(self.clock.wall()));
         let offset = records.len() as i64;
         let mut message = KafkaMessage::new(record.topic.clone(), partition, offset, timestamp);
         (message.key, message.value, message.headers) = (record.key, record.value, record.headers);
         records.push(message);
-        self.bytes.fetch_add(size as u64, Ordering::Relaxed);
-        let offset = (self.acks != Acks::None).then_some(offset);
-        Ok(ProduceReceipt::new(record.topic, partition, offset, Some(timestamp)))
+        let told = (self.acks != Acks::None).then_some(offset);
+        Ok(ProduceReceipt::new(record.topic, partition, told, Some(timestamp)))
+    }
+
+    fn stats_mut(&self) -> MutexGuard<'_, ClientStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl ProducerDriver for LogProducer {
     async fn produce(&self, records: Vec<ProducerRecord>) -> Vec<Result<ProduceReceipt>> {
-        if self.closed.load(Ordering::Acquire) || self.driver_closed.load(Ordering::Acquire) {
-            return records.iter().map(|_| Err(Error::closed("kafka.produce", "the producer"))).collect();
+        if let Err(closed) = self.door.enter("kafka.produce") {
+            return vec![Err(closed); records.len()];
         }
-        let sticky = self.sticky.fetch_add(1, Ordering::Relaxed);
+        let batch = self.batches.fetch_add(1, Ordering::Relaxed);
         let mut state = self.log.state();
-        let answers: Vec<_> =
-            records.into_iter().map(|record| self.append(&mut state, record, sticky)).collect();
-        drop(state);
+        let mut stats = self.stats_mut();
+        let mut one = |record: ProducerRecord| {
+            let size = bytes(&record.key) + bytes(&record.value);
+            let answer = self.append(&mut state, record, batch);
+            stats.accepted += 1;
+            match &answer {
+                Ok(_) => {
+                    (stats.acknowledged, stats.bytes) = (stats.acknowledged + 1, stats.bytes + size as u64)
+                }
+                Err(_) => stats.failed += 1,
+            }
+            answer
+        };
+        let answers = records.into_iter().map(&mut one).collect();
         self.log.changed();
-        let failed = answers.iter().filter(|answer| answer.is_err()).count() as u64;
-        self.failed.fetch_add(failed, Ordering::Relaxed);
-        self.accepted.fetch_add(answers.len() as u64, Ordering::Relaxed);
         answers
     }
 
     async fn close(&self, _within: Duration) -> Result<Undelivered> {
-        self.closed.store(true, Ordering::Release);
+        self.door.shut();
         Ok(Undelivered::default())
     }
 
     fn stats(&self) -> ClientStats {
-        let failed = self.failed.load(Ordering::Relaxed);
-        let mut stats = ClientStats::default();
-        stats.accepted = self.accepted.load(Ordering::Relaxed);
-        (stats.failed, stats.acknowledged) = (failed, stats.accepted - failed);
-        stats.bytes = self.bytes.load(Ordering::Relaxed);
-        stats
+        *self.stats_mut()
     }
 }

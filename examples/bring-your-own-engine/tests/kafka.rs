@@ -1,15 +1,15 @@
-//! The suite's verdict on [`LogDriver`].
+//! The suite's verdict on [`LogDriver`]. Rows ONEX-EX-12, CARD-18.
 
 use std::sync::{Arc, LazyLock};
 
-use example_bring_your_own_engine::log::LogDriver;
-use onex_spi::TokioClock;
+use example_bring_your_own_engine::log::{Log, LogDriver};
 use onex_spi::kafka::KafkaDriver;
 
-static LOG: LazyLock<LogDriver> = LazyLock::new(|| LogDriver::new(Arc::new(TokioClock::new())));
+/// One cluster for all drivers that a case opens.
+static LOG: LazyLock<Log> = LazyLock::new(Log::default);
 
 fn main() -> std::process::ExitCode {
-    onex_testkit::kafka::driver::conformance(|_| async {
-        Ok(Arc::new(LOG.another()) as Arc<dyn KafkaDriver>)
+    onex_testkit::kafka::driver::conformance(|setup| async move {
+        Ok(Arc::new(LogDriver::new(LOG.clone(), setup.clock)) as Arc<dyn KafkaDriver>)
     })
 }
