@@ -88,7 +88,10 @@ impl Lifecycle for RdKafkaDriver {
         }
         match self.cluster.reach(HEALTH, CALL).await {
             Ok(_) => Health::Healthy,
-            Err(error) => Health::Unhealthy(error.to_string()),
+            Err(error) => {
+                let asked = self.cluster.config().bootstrap_servers.join(", ");
+                Health::Unhealthy(format!("{error}; asked {asked}"))
+            }
         }
     }
 

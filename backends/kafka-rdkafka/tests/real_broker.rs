@@ -618,6 +618,14 @@ async fn a_wrong_password_is_told_as_such_and_soon() {
     kafka.stop().await.unwrap();
 }
 
+/// `health` tells which broker it asked.
+#[tokio::test]
+async fn health_names_the_broker_that_is_away() {
+    let driver = open(Config::new(["127.0.0.1:1"]), &context()).await.unwrap();
+    let onex_spi::Health::Unhealthy(reason) = driver.health().await else { panic!("nobody listens there") };
+    assert!(reason.starts_with("kafka.health: ") && reason.ends_with("; asked 127.0.0.1:1"), "{reason}");
+}
+
 /// One thread with a 1 ms ticker, the broker away: no call keeps the thread, and each ends (K22).
 #[tokio::test]
 async fn calls_without_a_broker_keep_the_thread_free() {
