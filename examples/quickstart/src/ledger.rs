@@ -15,6 +15,8 @@ use crate::order::EnrichedOrder;
 
 /// How many orders are under way at once.
 const IN_FLIGHT: usize = 16;
+/// The most bytes that are read of a reason.
+const REASON_LIMIT: usize = 64 << 10;
 
 /// How every order ended.
 #[non_exhaustive]
@@ -46,22 +48,21 @@ impl fmt::Display for Ledger {
 /// A call that failed, or an answer that the service never gives: nothing is counted away.
 pub async fn feed(http: &Arc<dyn HttpClient>, url: &str, lines: &str) -> Result<Ledger> {
     let answers = stream::iter(lines.lines().map(str::to_owned))
-        .map(|line| async move { Ok::<_, Error>(http.post(url).body(line).send().await?.status) })
+        .map(|line| async move { http.post(url).body(line).send().await })
         .buffer_unordered(IN_FLIGHT);
     let mut answers = std::pin::pin!(answers);
     let mut ledger = Ledger::default();
-    while let Some(status) = answers.next().await {
+    while let Some(answer) = answers.next().await {
+        let answer = answer?;
         ledger.received += 1;
-        match status? {
+        match answer.status {
             StatusCode::ACCEPTED => ledger.accepted += 1,
             StatusCode::BAD_REQUEST => ledger.malformed += 1,
             StatusCode::BAD_GATEWAY => ledger.upstream_failed += 1,
-            other => {
-                return Err(Error::new(
-                    ErrorKind::Unclassified,
-                    "quickstart.feed",
-                    format!("the service says {other}"),
-                ));
+            status => {
+                let reason = answer.into_body().bytes(REASON_LIMIT).await?;
+                let message = format!("the service says {status}: {}", String::from_utf8_lossy(&reason));
+                return Err(Error::new(ErrorKind::Unavailable, "quickstart.feed", message));
             }
         }
     }

@@ -3,22 +3,20 @@
 //! `cargo run -p example-quickstart` runs on memory; `--features real -- --profile real` on hyper and a real Apache Kafka.
 #![forbid(unsafe_code)]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use example_quickstart::ledger;
-use example_quickstart::service::OrderService;
-use example_quickstart::upstream::Directory;
+use example_quickstart::program::{self, Ports, Report};
 use onex_environment::{Environment, EnvironmentBuilder};
-use onex_spi::Result;
-use onex_spi::kafka::CreateTopicRequest;
+use onex_spi::Health;
 
-const TOPIC: &str = "orders";
-const WITHIN: Duration = Duration::from_secs(30);
+/// How long closing may take.
+const WITHIN: Duration = Duration::from_secs(10);
+
+type Ended<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Feeds orders to a service and accounts for every one of them.
 #[derive(Debug, Parser)]
@@ -45,51 +43,60 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    let orders = std::fs::read_to_string(&arguments.orders).map_err(|error| {
-        format!("cannot read {}: {error}; give another with --orders", arguments.orders.display())
-    })?;
+async fn run(arguments: &Arguments) -> Ended<()> {
+    let orders = read(&arguments.orders, "--orders")?;
+    let text = read(&arguments.environment, "--environment")?;
+    let (begin, profile) = (Instant::now(), &arguments.profile);
     let engines = Environment::builder().with(onex_memory::provider()).with(onex_breaker_native::provider());
-    let (engines, kafka) = real::engines(engines, &arguments.profile).await?;
-    let ended = serve_and_feed(engines, &arguments.environment, &arguments.profile, &orders).await;
-    real::stop(kafka).await?;
-    Ok(ended?)
+    let (engines, broker) = real::engines(engines, profile).await?;
+
+    let file = arguments.environment.display().to_string();
+    let ended = match engines.parse(&text, &file, profile).await {
+        Ok(env) => {
+            let ended = in_environment(&env, &orders).await;
+            let closed = env.close(WITHIN).await;
+            ended.and_then(|report| closed.map(|()| report).map_err(Into::into))
+        }
+        Err(error) => Err(format!("{error}{}", real::hint(profile)).into()),
+    };
+    real::stop(broker).await?;
+    let report = ended?;
+    writeln!(std::io::stdout(), "{report}\nprofile {profile}: done in {:.1?}", begin.elapsed())?;
+    Ok(())
 }
 
-/// The only place that knows which parts there are; none of them knows an engine.
-async fn serve_and_feed(engines: EnvironmentBuilder, file: &Path, profile: &str, orders: &str) -> Result<()> {
-    let begin = Instant::now();
-    let env = engines.load(file, profile).await?;
-    let (http, server, kafka, breaker) =
-        (env.http_client()?, env.http_server()?, env.kafka_client()?, env.circuit_breaker()?);
-    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+fn read(path: &Path, option: &str) -> Ended<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        format!("cannot read {}: {error}; give another with {option}", path.display()).into()
+    })
+}
 
-    kafka.create_topic(CreateTopicRequest::new(TOPIC, 3)).await?;
-    let upstream = server.serve(any_port, Arc::new(Directory::new())).await?;
-    let upstream_url = format!("http://{}", upstream.local_addr());
-    let service =
-        OrderService::open(http.clone(), kafka.clone(), breaker.clone(), TOPIC, upstream_url).await?;
-    let serving = server.serve(any_port, service).await?;
-
-    let fed = ledger::feed(&http, &format!("http://{}/orders", serving.local_addr()), orders).await?;
-    println!("orders: {fed}");
-    let consumed = ledger::consume(&kafka, TOPIC, fed.accepted, WITHIN).await?;
-    println!("orders: {consumed} consumed and committed");
-    for (name, status) in breaker.all_circuit_states() {
-        println!("circuit {name}: {:?}", status.state);
+/// The only place that knows which ports there are; it knows no engine.
+async fn in_environment(env: &Environment, orders: &str) -> Ended<Report> {
+    for (port, health) in env.health().await {
+        if let Health::Unhealthy(reason) = health {
+            let (section, profile) = (port.section(), env.profile());
+            let message = format!(
+                "the engine of {section} does not work: {reason}; look at [{profile}.{section}] of the \
+                 environment's file and at the variables ONEX__{}__*",
+                section.to_uppercase()
+            );
+            return Err(message.into());
+        }
     }
-
-    serving.close(WITHIN).await?;
-    upstream.close(WITHIN).await?;
-    env.close(WITHIN).await?;
-    println!("profile {profile}: done in {:.1?}", begin.elapsed());
-    Ok(())
+    let ports = Ports {
+        http: env.http_client()?,
+        server: env.http_server()?,
+        kafka: env.kafka_client()?,
+        breaker: env.circuit_breaker()?,
+    };
+    Ok(program::run(&ports, orders).await?)
 }
 
 /// The engines of the profile `real`, and a broker for them unless the environment names one.
 #[cfg(feature = "real")]
 mod real {
-    use super::{EnvironmentBuilder, Result};
+    use super::EnvironmentBuilder;
     use onex_services::{Kafka, ServiceError};
 
     const SERVERS: &str = "ONEX__KAFKA__BOOTSTRAP_SERVERS";
@@ -110,6 +117,10 @@ mod real {
         Ok((engines.with_variables(std::env::vars().chain([(SERVERS.to_owned(), servers)])), Some(kafka)))
     }
 
+    pub(super) fn hint(_: &str) -> &'static str {
+        ""
+    }
+
     pub(super) async fn stop(kafka: Option<Kafka>) -> Result<(), ServiceError> {
         match kafka {
             Some(kafka) => kafka.stop().await,
@@ -121,7 +132,7 @@ mod real {
 /// Without the feature nothing is added: the profile `real` is then refused, naming the engines that are there.
 #[cfg(not(feature = "real"))]
 mod real {
-    use super::{EnvironmentBuilder, Result};
+    use super::EnvironmentBuilder;
     use std::convert::Infallible;
 
     #[allow(clippy::unused_async, reason = "the twin above waits")]
@@ -130,6 +141,13 @@ mod real {
         _: &str,
     ) -> Result<(EnvironmentBuilder, ()), Infallible> {
         Ok((engines, ()))
+    }
+
+    pub(super) fn hint(profile: &str) -> &'static str {
+        match profile {
+            "real" => "; the engines of the profile real are linked by --features real",
+            _ => "",
+        }
     }
 
     #[allow(clippy::unused_async, reason = "the twin above waits")]

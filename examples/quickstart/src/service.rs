@@ -1,4 +1,6 @@
 //! The service: an `HttpService` over a client, a breaker and a producer.
+//!
+//! Every order gets one answer: 202 accepted, 400 malformed, 413 too large, 502 for its directory, 503 for Kafka.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,14 +47,14 @@ impl OrderService {
         Ok(Arc::new(Self { http, kafka, breaker, producer, topic: topic.into(), upstream }))
     }
 
-    async fn take(&self, order: Order) -> Result<()> {
+    async fn take(&self, order: Order) -> Result<(), Refusal> {
         let key = order.id.to_string();
-        let customer = self.customer(&order).await?;
+        let customer = self.customer(&order).await.map_err(Refusal::Upstream)?;
         let value = serde_json::to_vec(&order.enriched(customer)).map_err(|error| {
-            Error::invalid("orders.take", "the order cannot be written").with_source(error)
+            Refusal::Kafka(Error::invalid("orders.take", "the order cannot be written").with_source(error))
         })?;
         let record = ProducerRecord::new(self.topic.clone()).with_key(key).with_value(value);
-        self.kafka.produce_message(self.producer, record).await.map(drop)
+        self.kafka.produce_message(self.producer, record).await.map(drop).map_err(Refusal::Kafka)
     }
 
     /// One circuit per region: a directory that is down fails fast and burdens no other.
@@ -78,18 +80,32 @@ impl OrderService {
 impl HttpService for OrderService {
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse> {
         if (&request.method, request.url.path()) != (&Method::POST, "/orders") {
-            return Ok(HttpResponse::json_value(StatusCode::NOT_FOUND, json!({ "error": "POST /orders" })));
+            return Ok(refusal(StatusCode::NOT_FOUND, "there is nothing but POST /orders".to_owned()));
         }
-        let bytes = request.into_parts().body.bytes(ORDER_LIMIT).await?;
-        let answer = match Order::parse(&bytes) {
-            Err(reason) => HttpResponse::json_value(StatusCode::BAD_REQUEST, json!({ "error": reason })),
+        let bytes = match request.into_parts().body.bytes(ORDER_LIMIT).await {
+            Err(error) if error.kind() == ErrorKind::TooLarge => {
+                let reason = format!("an order has at most {ORDER_LIMIT} bytes");
+                return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE, reason));
+            }
+            bytes => bytes?,
+        };
+        Ok(match Order::parse(&bytes) {
+            Err(reason) => refusal(StatusCode::BAD_REQUEST, reason),
             Ok(order) => match self.take(order).await {
                 Ok(()) => HttpResponse::new(StatusCode::ACCEPTED, ""),
-                Err(error) => {
-                    HttpResponse::json_value(StatusCode::BAD_GATEWAY, json!({ "error": error.to_string() }))
-                }
+                Err(Refusal::Upstream(error)) => refusal(StatusCode::BAD_GATEWAY, error.to_string()),
+                Err(Refusal::Kafka(error)) => refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             },
-        };
-        Ok(answer)
+        })
     }
+}
+
+/// Which side did not take an order.
+enum Refusal {
+    Upstream(Error),
+    Kafka(Error),
+}
+
+fn refusal(status: StatusCode, reason: String) -> HttpResponse {
+    HttpResponse::json_value(status, json!({ "error": reason }))
 }
