@@ -42,6 +42,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // A case that panics on purpose, or by mistake, is told by its outcome; a backtrace in between only hides the progress.
+    std::panic::set_hook(Box::new(|panic| eprintln!("panic inside a case, told by its outcome: {panic}")));
     match judge(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
