@@ -1,4 +1,4 @@
-//! The breaker suite on this engine.
+//! The breaker suite on this engine. Row ONEX-GEN-02.
 
 use std::process::ExitCode;
 

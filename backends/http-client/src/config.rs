@@ -247,6 +247,7 @@ mod tests {
 
     #[test]
     fn limits_are_times_or_off_and_nothing_else() {
+        // ONEX-GEN-09.
         let read = |text: &str| serde_json::from_str::<TimeoutConfig>(text);
         let config = read(r#"{"total":"1m","connect":"off","head":"250ms"}"#).expect("limits");
         assert_eq!((config.total, config.connect), (Some(Duration::from_secs(60)), None));

@@ -1,4 +1,4 @@
-//! The client suite over the memory network.
+//! The client suite over the memory network. Row ONEX-GEN-02.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! The transport suite on this engine.
+//! The transport suite on this engine. Row CARD-04.
 
 use onex_http_transport_reqwest::{Config, open};
 use onex_spi::provider::OpenContext;

@@ -1,4 +1,5 @@
 //! The driver against the suite of its port, on a real Apache Kafka that lives as long as this process.
+//! Row CARD-05.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The suite's verdict on [`LogDriver`]. Rows ONEX-EX-12, CARD-18.
+//! The suite's verdict on [`LogDriver`]. Rows ONEX-EX-12, CARD-18, ONEX-GEN-02.
 
 use std::sync::{Arc, LazyLock};
 

@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn onex_cb_23_defaults_and_times_in_words() {
-        // ONEX-CB-23: failure_threshold=5, timeout_seconds=60, success_threshold=3
+        // ONEX-GEN-09; ONEX-CB-23: failure_threshold=5, timeout_seconds=60, success_threshold=3
         let config: CircuitBreakerConfig =
             serde_json::from_str(r#"{"open_time":"1500ms"}"#).expect("a config");
         assert_eq!(config, CircuitBreakerConfig::new().with_open_time(Duration::from_millis(1500)));

@@ -39,6 +39,7 @@ pub(crate) async fn faults(
 
 #[tokio::test]
 async fn onex_gen_03_every_fault_names_file_line_column_rule_and_way_out() {
+    // ONEX-GEN-03.
     let keys = "`bootstrap_servers`, `client_id`, `port`, `batch`, `password`, `proxy`, `dangerous_trust_all`, \
                 `mode`, `pool`, `tuning`";
     let unknown_key = format!("kafka.prot: unknown field `prot`, expected one of {keys}");

@@ -165,6 +165,7 @@ http_server.engine = 'real'
 
 #[tokio::test]
 async fn every_port_is_handed_out_and_told_about() {
+    // ONEX-GEN-03: no hidden globals; the environment hands out what it opened.
     let journal = Journal::default();
     let environment = builder(&journal).seed(7).parse(ALL, "onex.toml", "test").await.expect("good");
     environment.http_transport().expect("a transport");
@@ -192,6 +193,7 @@ async fn every_port_is_handed_out_and_told_about() {
 
 #[tokio::test]
 async fn onex_gen_03_a_missing_section_is_told_with_what_to_write() {
+    // ONEX-GEN-03: every port is asked of the environment, and a missing one is an error.
     let journal = Journal::default();
     let environment = builder(&journal).parse("[test]", "onex.toml", "test").await.expect("an empty profile");
     let refused = [

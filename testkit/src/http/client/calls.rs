@@ -44,7 +44,7 @@ pub(super) fn cases() -> Vec<Case<World>> {
         ),
         case!("http_client.header_injection", ["HTTP-15"], ["ONEX-HTTP-07"], header_injection),
         case!("http_client.url_injection", ["HTTP-16"], [], url_injection),
-        case!("http_client.json", ["HTTP"], ["ONEX-HTTP-20"], json_bodies),
+        case!("http_client.json", ["HTTP"], ["ONEX-GEN-06", "ONEX-HTTP-20"], json_bodies),
         case!("http_client.status_is_no_error", ["HTTP"], ["ONEX-HTTP-20"], status_is_no_error),
         case!("http_client.interceptors", ["HTTP"], ["ONEX-HTTP-03"], interceptors),
     ]

@@ -31,7 +31,7 @@ pub(super) fn cases() -> Vec<Case<World>> {
         case!("http.response_trailers", ["HTTP-9"], [], response_trailers),
         case!("http.failing_request_body", ["HTTP", "HTTP-7"], [], failing_request_body),
         case!("http.failing_response_body", ["HTTP-7"], ["ONEX-HTTPX-10"], failing_response_body),
-        case!("http.concurrent_exchanges", ["HTTP"], [], concurrent_exchanges),
+        case!("http.concurrent_exchanges", ["HTTP"], ["ONEX-GEN-11"], concurrent_exchanges),
     ]
 }
 

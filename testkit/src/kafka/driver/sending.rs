@@ -15,7 +15,12 @@ use crate::{ensure, ensure_eq};
 
 pub(super) const CASES: &[Case<Source>] = &[
     case!("kafka.order_under_backpressure", ["K2", "K21"], ["ONEX-KAFKA-09"], order_under_backpressure),
-    case!("kafka.concurrent_produce", ["K2", "K3"], ["ONEX-KAFKA-01", "ONEX-KAFKA-09"], concurrent_produce),
+    case!(
+        "kafka.concurrent_produce",
+        ["K2", "K3"],
+        ["ONEX-GEN-11", "ONEX-KAFKA-01", "ONEX-KAFKA-09"],
+        concurrent_produce
+    ),
     case!("kafka.batch_results_in_order", ["K4", "K5"], ["ONEX-KAFKA-09"], batch_results_in_order),
     case!("kafka.small_records_big_batch", ["K4", "K16"], ["ONEX-KAFKA-09"], small_records_big_batch),
     case!("kafka.size_boundary", ["K16", "K5"], ["ONEX-KAFKA-09"], size_boundary),

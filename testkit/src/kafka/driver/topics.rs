@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case<Source>] = &[
     case!(
         "kafka.create_delete_outcomes",
         ["K20"],
-        ["ONEX-KAFKA-02", "ONEX-KAFKA-17", "ONEX-KAFKA-18"],
+        ["ONEX-GEN-04", "ONEX-KAFKA-02", "ONEX-KAFKA-17", "ONEX-KAFKA-18"],
         create_delete_outcomes
     ),
     case!(
