@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use onex_spi::kafka::{ProduceReceipt, ProducerConfig, ProducerRecord};
-use onex_spi::{Error, Result};
+use onex_spi::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use super::lane::{LaneHandle, payload_bytes, wire_bytes};
@@ -35,9 +35,10 @@ impl Call {
     }
 
     pub(super) fn answer(&mut self, index: usize, error: Error) {
+        let took_back = error.kind() == ErrorKind::Closed;
         self.answers[index] = Some(Err(error));
         self.owed -= 1;
-        self.life.ledger.refuse(1);
+        self.life.ledger.refuse(1, took_back);
     }
 
     pub(super) fn refuse_all(&mut self, indexes: &[usize], error: &Error) {
@@ -49,7 +50,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.life.ledger.refuse(self.owed);
+        self.life.ledger.refuse(self.owed, false);
     }
 }
 

@@ -78,11 +78,14 @@ impl Ledger {
         book.stats.in_flight += records;
     }
 
-    /// Counts records that ended before librdkafka had them.
-    pub(super) fn refuse(&self, records: u64) {
+    /// Counts records that ended before librdkafka had them; the close tells those that it `took_back`.
+    pub(super) fn refuse(&self, records: u64, took_back: bool) {
         let mut book = self.book();
         book.stats.failed += records;
         book.stats.in_flight -= records;
+        if took_back {
+            book.undelivered.never_sent += records;
+        }
     }
 
     /// Opens a slot for a chunk; `None` once the close has cut off what waits.
@@ -232,6 +235,9 @@ mod tests {
         ledger.cut();
         assert!(ledger.open(&"t".into(), 1, 0, Vec::new()).is_none());
         // One purged before it was sent, two that wait for room, one without an answer.
+        assert_eq!(ledger.undelivered(), Undelivered::new(3, 1));
+        // A waiting call may hear of the cut before the close has counted.
+        ledger.refuse(1, true);
         assert_eq!(ledger.undelivered(), Undelivered::new(3, 1));
     }
 }
