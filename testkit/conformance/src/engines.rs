@@ -145,6 +145,9 @@ async fn hyper_transport(setup: HttpTransportSetup) -> onex_spi::Result<Arc<dyn 
     let mut config = onex_http_transport_hyper::Config::default();
     config.max_idle_per_origin = setup.max_idle_per_origin.unwrap_or(config.max_idle_per_origin);
     config.idle_timeout = setup.idle_timeout.unwrap_or(config.idle_timeout);
+    if let Some(most) = setup.max_connections_per_origin.and_then(std::num::NonZeroUsize::new) {
+        config.max_connections_per_origin = most;
+    }
     onex_http_transport_hyper::open(config, &OpenContext::new(setup.clock, setup.seed)).await
 }
 

@@ -44,6 +44,9 @@ pub struct HttpTransportSetup {
     /// The most idle connections kept to one origin; `None` = the engine's default, which is at least one. To be
     /// honoured by engines that declare [`HttpFeature::ExactPoolStats`].
     pub max_idle_per_origin: Option<usize>,
+    /// The most connections to one origin; `None` = the engine's default. To be honoured by engines that tell
+    /// [`HttpLimits::connections_per_origin`](onex_spi::http::HttpLimits::connections_per_origin).
+    pub max_connections_per_origin: Option<usize>,
     /// How long an idle connection is kept; `None` = the engine's default, at least ten seconds. To be honoured by engines
     /// that declare [`HttpFeature::ExactPoolStats`].
     pub idle_timeout: Option<Duration>,
@@ -53,7 +56,14 @@ impl HttpTransportSetup {
     /// Asks for an engine with its own limits.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, seed: u64, service: Arc<dyn HttpService>) -> Self {
-        Self { clock, seed, service, max_idle_per_origin: None, idle_timeout: None }
+        Self {
+            clock,
+            seed,
+            service,
+            max_idle_per_origin: None,
+            max_connections_per_origin: None,
+            idle_timeout: None,
+        }
     }
 }
 

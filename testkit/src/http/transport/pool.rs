@@ -15,7 +15,7 @@ use crate::http::stage::{
     accepted, broken, failed, get, post, reason, refused, request, settles, whole, within,
 };
 use crate::net::{Answer, Gate, Log, Script};
-use crate::suite::Stop;
+use crate::suite::{Stop, missing};
 use crate::{ensure, ensure_eq};
 
 pub(super) fn cases() -> Vec<Case<World>> {
@@ -25,6 +25,7 @@ pub(super) fn cases() -> Vec<Case<World>> {
         case!("http.keep_alive", ["HTTP"], ["ONEX-HTTP-02"], keep_alive),
         case!("http.stale_pool_fin", ["HTTP-21"], ["ONEX-HTTP-02"], stale_pool_fin),
         case!("http.stale_pool_race", ["HTTP-22", "HTTP-42"], ["ONEX-HTTP-22"], stale_pool_race),
+        case!("http.connection_cap", ["HTTP"], ["ONEX-HTTP-02"], connection_cap),
         case!("http.pool_stats_exact", ["HTTP-25"], ["ONEX-HTTPX-21"], pool_stats_exact),
     ]
 }
@@ -83,7 +84,7 @@ async fn full_port() -> Result<(tokio::net::TcpListener, Vec<TcpStream>), Stop> 
             Err(_) => return Ok((listener, taken)),
         }
     }
-    Err(Stop::Ignored("this system queues connections without the bound that was asked for".into()))
+    Err(missing("this system queues connections without the bound that was asked for"))
 }
 
 async fn connect_timeout(world: World) -> CaseResult {
@@ -194,6 +195,40 @@ async fn stale_pool_race(world: World) -> CaseResult {
             ensure_eq!("HTTP-22", says, Some(reused), "whether {what} met a used connection");
         }
     }
+    Ok(())
+}
+
+async fn connection_cap(world: World) -> CaseResult {
+    let lab = world.open_with(|setup| setup.max_connections_per_origin = Some(2)).await?;
+    lab.needs(HttpFeature::Wire)?;
+    let Some(most) = lab.transport.capabilities().limits.connections_per_origin else {
+        return Err(Stop::Ignored("no limit on connections is told".into()));
+    };
+    ensure_eq!("HTTP", most, 2, "the limit that is told");
+    let gate = Gate::new();
+    let held = gate.clone();
+    let service = handler(move |_| {
+        let held = held.clone();
+        async move {
+            held.wait().await;
+            Ok(HttpResponse::new(StatusCode::OK, "ok"))
+        }
+    });
+    let (url, log) = lab.script(service).await?;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let (transport, asked) = (lab.transport.clone(), get(&url));
+        calls.spawn(async move { transport.exchange(asked).await?.into_body().bytes(64).await });
+    }
+    within("HTTP", "exchanges on every connection", gate.until_waiting(2)).await?;
+    gate.open();
+    // Those beyond the limit waited for a place and were not refused.
+    while let Some(joined) = within("HTTP", "the exchanges", calls.join_next()).await? {
+        let body = joined.map_err(|error| failed("", error.to_string()))?;
+        ensure_body("HTTP", accepted("HTTP", "one of five", body)?)?;
+    }
+    let seen = (log.connections(), log.requests().len());
+    ensure_eq!("HTTP", seen, (2, 5), "connections and requests with a limit of two");
     Ok(())
 }
 
