@@ -124,11 +124,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) async fn new(stream: TcpStream, authority: &str, home: &Arc<Pool>) -> Result<Self> {
+    pub(crate) async fn new(stream: TcpStream, authority: String, home: &Arc<Pool>) -> Result<Self> {
         let io = TokioIo::new(stream);
         let (sender, driver) = http1::handshake(io).await.map_err(|e| before_head(e, false).not_applied())?;
-        let (authority, home) = (authority.to_owned(), Arc::downgrade(home));
-        Ok(Self { sender, driver: Some(driver), reused: false, authority, home })
+        Ok(Self { sender, driver: Some(driver), reused: false, authority, home: Arc::downgrade(home) })
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) {

@@ -62,11 +62,28 @@ impl LogConsumer {
         state.committed.get(&(self.config.group_id.clone(), at.clone())).copied()
     }
 
+    /// Stores all of `commit` or nothing of it (K7).
+    fn store(&self, state: &mut State, commit: &Commit) -> Result<()> {
+        let op = "kafka.commit";
+        commit.next.keys().try_for_each(|at| state.records(op, at).map(drop))?;
+        let _member = self.owner(op, commit.next.keys())?;
+        for (at, next) in commit.next.iter() {
+            let least = if commit.rewind { 0 } else { self.committed_in(state, at).unwrap_or(0) };
+            if *next < least {
+                let message =
+                    format!("{at}: {next} is below {least}; going back needs a rewind, to 0 or more");
+                return Err(Error::invalid(op, message));
+            }
+        }
+        let group = &self.config.group_id;
+        state.committed.extend(commit.next.iter().map(|(at, next)| ((group.clone(), at.clone()), *next)));
+        Ok(())
+    }
+
     /// One look at the log: a change, records, or nothing yet.
-    fn look(&self, most: usize) -> Result<Option<Polled>> {
+    fn look(&self, state: &State, most: usize) -> Result<Option<Polled>> {
         self.door.enter("kafka.poll")?;
-        let (state, mut member) = (self.log.state(), self.member());
-        let member = &mut *member;
+        let member = &mut *self.member();
         for gone in member.leaving.drain(..) {
             member.positions.remove(&gone);
             member.paused.remove(&gone);
@@ -80,7 +97,7 @@ impl LogConsumer {
         let fresh = |at: &&TopicPartition| !member.positions.contains_key(at);
         let come: Vec<_> = state.partitions.keys().filter(wanted).filter(fresh).cloned().collect();
         if !come.is_empty() {
-            let starts = come.iter().map(|at| Ok((at.clone(), self.start(&state, at)?)));
+            let starts = come.iter().map(|at| Ok((at.clone(), self.start(state, at)?)));
             member.positions.extend(starts.collect::<Result<Vec<_>>>()?);
             return Ok(Some(Polled::Assigned(come)));
         }
@@ -131,18 +148,18 @@ impl ConsumerDriver for LogConsumer {
 
     async fn poll(&self, request: PollRequest) -> Result<Polled> {
         let _turn = self.turn.lock().await;
-        let mut changes = self.log.changes();
+        let mut log = self.log.0.subscribe();
         let mut late = self.clock.sleep_until(crate::after(&*self.clock, request.max_wait));
         loop {
-            if let Some(polled) = self.look(request.max_records)? {
+            if let Some(polled) = self.look(&log.borrow_and_update(), request.max_records)? {
                 return Ok(polled);
             }
             tokio::select! {
-                _ = changes.changed() => {}
+                _ = log.changed() => {}
                 () = &mut late => break,
             }
         }
-        let (state, member) = (self.log.state(), self.member());
+        let (state, member) = (log.borrow(), self.member());
         match member.topics.iter().find(|topic| state.topic(topic).next().is_none()) {
             Some(missing) => Err(unknown("kafka.poll", missing)),
             None => Ok(Polled::Records(Vec::new())),
@@ -150,29 +167,18 @@ impl ConsumerDriver for LogConsumer {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<()> {
-        let op = "kafka.commit";
-        self.door.enter(op)?;
-        let mut state = self.log.state();
-        for at in commit.next.keys() {
-            state.records(op, at)?;
-        }
-        let _member = self.owner(op, commit.next.keys())?;
-        for (at, next) in commit.next.iter() {
-            let least = if commit.rewind { 0 } else { self.committed_in(&state, at).unwrap_or(0) };
-            if *next < least {
-                let message =
-                    format!("{at}: {next} is below {least}; going back needs a rewind, to 0 or more");
-                return Err(Error::invalid(op, message));
-            }
-        }
-        let group = &self.config.group_id;
-        state.committed.extend(commit.next.iter().map(|(at, next)| ((group.clone(), at.clone()), *next)));
-        Ok(())
+        self.door.enter("kafka.commit")?;
+        let mut stored = Ok(());
+        self.log.0.send_if_modified(|state| {
+            stored = self.store(state, commit);
+            false
+        });
+        stored
     }
 
     async fn committed(&self, partitions: &[TopicPartition]) -> Result<NextOffsets> {
         self.door.enter("kafka.committed")?;
-        let state = self.log.state();
+        let state = self.log.0.borrow();
         let stored = |at: &TopicPartition| Some((at.clone(), self.committed_in(&state, at)?));
         Ok(partitions.iter().filter_map(stored).collect())
     }
@@ -196,19 +202,19 @@ impl ConsumerDriver for LogConsumer {
 
     async fn resume(&self, partitions: &[TopicPartition]) -> Result<()> {
         self.owner("kafka.resume", partitions.iter())?.paused.retain(|at| !partitions.contains(at));
-        self.log.changed();
+        self.log.0.send_modify(|_| ());
         Ok(())
     }
 
     async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks> {
         self.door.enter("kafka.watermarks")?;
-        let end = self.log.state().records("kafka.watermarks", partition)?.len();
+        let end = self.log.0.borrow().records("kafka.watermarks", partition)?.len();
         Ok(Watermarks::new(0, end as i64))
     }
 
     async fn offsets_for_times(&self, times: &[(TopicPartition, Timestamp)]) -> Result<NextOffsets> {
         self.door.enter("kafka.offsets_for_times")?;
-        let state = self.log.state();
+        let state = self.log.0.borrow();
         let mut found = NextOffsets::new();
         for (at, time) in times {
             let mut records = state.records("kafka.offsets_for_times", at)?.iter();
@@ -222,7 +228,7 @@ impl ConsumerDriver for LogConsumer {
     async fn close(&self, _within: Duration) -> Result<()> {
         self.door.shut();
         self.member().positions.clear();
-        self.log.changed();
+        self.log.0.send_modify(|_| ());
         Ok(())
     }
 

@@ -6,6 +6,10 @@
 //!           ─► Connection  send; the exchange itself drives hyper, there are no tasks
 //!           ─► Answer      the body drives it on; read to its end ─► idle again, dropped or failed ─► gone
 //! ```
+//!
+//! Known gaps, the price of having no tasks: nobody watches an idle connection, so one that its server closed is
+//! noticed at the next use, or thrown out 60 s later by the next answer; and an answer that a close cuts lets go of
+//! its connection when its body is next read or dropped. No TLS, no HTTP/2, no `CONNECT`, no bound on connections.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -52,18 +56,12 @@ impl DialTransport {
     }
 
     /// Dials within `limit`, unless the transport is closed meanwhile.
-    async fn dial(
-        &self,
-        url: &HttpUrl,
-        authority: &str,
-        limit: Option<Duration>,
-        ends: &mut Cut,
-    ) -> Result<Connection> {
+    async fn dial(&self, url: &HttpUrl, limit: Option<Duration>, ends: &mut Cut) -> Result<Connection> {
         let deadline = crate::after(&*self.clock, limit.unwrap_or(CONNECT));
         tokio::select! {
             biased;
             () = ends => Err(cut().not_applied()),
-            dialled = self.connect(url, authority) => dialled,
+            dialled = self.connect(url) => dialled,
             () = self.clock.sleep_until(deadline) => {
                 let message = format!("no connection to {} within the connect timeout", url.host());
                 let late = Error::new(ErrorKind::TimedOut, "http.exchange", message).not_applied();
@@ -72,7 +70,7 @@ impl DialTransport {
         }
     }
 
-    async fn connect(&self, url: &HttpUrl, authority: &str) -> Result<Connection> {
+    async fn connect(&self, url: &HttpUrl) -> Result<Connection> {
         let (host, port) = (url.host().trim_matches(['[', ']']), url.port());
         let addresses: Vec<SocketAddr> = match &self.resolver {
             Some(resolver) => resolver.resolve(host).await?.into_iter().map(|ip| (ip, port).into()).collect(),
@@ -91,8 +89,13 @@ impl DialTransport {
                 let message = format!("cannot connect to {host} port {port}");
                 refused(ErrorKind::Unavailable, HttpReason::Connect, message, error)
             })?;
-        Connection::new(stream, authority, &self.pool).await
+        Connection::new(stream, authority(url), &self.pool).await
     }
+}
+
+/// What connections are kept under.
+fn authority(url: &HttpUrl) -> String {
+    format!("{}:{}", url.host().to_ascii_lowercase(), url.port())
 }
 
 fn refused(kind: ErrorKind, reason: HttpReason, message: String, source: std::io::Error) -> Error {
@@ -106,11 +109,10 @@ impl HttpService for DialTransport {
         let parts = request.into_parts();
         let (url, limit) = (parts.url.clone(), parts.timeouts.connect);
         let mut request = framed(parts)?;
-        let authority = format!("{}:{}", url.host().to_ascii_lowercase(), url.port());
         loop {
-            let mut connection = match self.pool.take(&authority) {
+            let mut connection = match self.pool.take(&authority(&url)) {
                 Some(idle) => idle,
-                None => self.dial(&url, &authority, limit, &mut ends).await?,
+                None => self.dial(&url, limit, &mut ends).await?,
             };
             match connection.send(request, &mut ends).await {
                 Ok(response) => {

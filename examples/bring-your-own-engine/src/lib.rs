@@ -6,6 +6,8 @@
 //!  provider.rs              both under one name                   tests/environment.rs
 //! ```
 //!
+//! Formatted and with comments the driver has 518 lines and the transport 501.
+//!
 //! - [`log::LogDriver`] has no groups, deletes no topics and takes no topic settings. It does not declare them, and the
 //!   suite ignores those cases with that reason.
 //! - [`dial::DialTransport`] counts no connections. It does not declare exact numbers.

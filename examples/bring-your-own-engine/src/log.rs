@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  LogProducer ── append ─► Log: partition ─► records, group ─► offsets ── look ─► LogConsumer
-//!                            └ changes ─► a waiting poll looks again
+//!                            └ a change wakes the polls that wait
 //! ```
 
 use std::collections::BTreeMap;
@@ -26,12 +26,9 @@ use crate::consumer::LogConsumer;
 /// The most bytes of key, value and headers in one record.
 const RECORD_BYTES: usize = 1 << 20;
 
-/// The log; clones are handles on the same one.
+/// The log; clones are handles on the same one. A change wakes the polls that wait.
 #[derive(Clone, Debug, Default)]
-pub struct Log {
-    state: Arc<Mutex<State>>,
-    changes: watch::Sender<()>,
-}
+pub struct Log(pub(crate) watch::Sender<State>);
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -39,20 +36,6 @@ pub(crate) struct State {
     pub(crate) partitions: BTreeMap<TopicPartition, Vec<KafkaMessage>>,
     /// Per group and partition, the next offset.
     pub(crate) committed: BTreeMap<(String, TopicPartition), i64>,
-}
-
-impl Log {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn changes(&self) -> watch::Receiver<()> {
-        self.changes.subscribe()
-    }
-
-    pub(crate) fn changed(&self) {
-        self.changes.send_replace(());
-    }
 }
 
 impl State {
@@ -127,7 +110,7 @@ impl Lifecycle for LogDriver {
 
     async fn close(&self, _within: Duration) -> Result<()> {
         self.door.shut();
-        self.log.changed();
+        self.log.0.send_modify(|_| ());
         Ok(())
     }
 }
@@ -171,16 +154,16 @@ impl KafkaDriver for LogDriver {
             let fault = KafkaFault::new("INVALID_PARTITIONS").with_code(37);
             return Err(Error::invalid(op, message).with_detail(fault));
         }
-        let mut state = self.log.state();
-        if state.topic(&request.name).next().is_some() {
-            return Ok(TopicOutcome::Existed);
-        }
         let topic: Arc<str> = request.name.into();
-        let partition = |number| (TopicPartition::new(topic.clone(), number), Vec::new());
-        state.partitions.extend((0..request.partitions).map(partition));
-        drop(state);
-        self.log.changed();
-        Ok(TopicOutcome::Created)
+        let created = self.log.0.send_if_modified(|state| {
+            let new = state.topic(&topic).next().is_none();
+            let partitions = (0..request.partitions).filter(|_| new);
+            let partitions =
+                partitions.map(|number| (TopicPartition::new(topic.clone(), number), Vec::new()));
+            state.partitions.extend(partitions);
+            new
+        });
+        Ok(if created { TopicOutcome::Created } else { TopicOutcome::Existed })
     }
 
     async fn delete_topic(&self, _name: &str) -> Result<TopicOutcome> {
@@ -191,7 +174,7 @@ impl KafkaDriver for LogDriver {
 
     async fn topic_metadata(&self, name: &str) -> Result<TopicMetadata> {
         self.door.enter("kafka.topic_metadata")?;
-        let state = self.log.state();
+        let state = self.log.0.borrow();
         let info = |(at, records): (&TopicPartition, &Vec<KafkaMessage>)| {
             PartitionInfo::new(at.partition, 0, 0, records.len() as i64)
         };
@@ -233,7 +216,8 @@ impl LogProducer {
             return Err(unknown(op, &record.topic));
         }
         let headers = record.headers.iter().map(|header| header.name.len() + bytes(&header.value));
-        let size = bytes(&record.key) + bytes(&record.value) + headers.sum::<usize>();
+        let length = bytes(&record.key) + bytes(&record.value);
+        let size = length + headers.sum::<usize>();
         if size > RECORD_BYTES {
             let message = format!("the record has {size} bytes, the limit is {RECORD_BYTES}; split it");
             return Err(Error::new(ErrorKind::TooLarge, op, message).not_applied());
@@ -252,11 +236,12 @@ impl LogProducer {
         let mut message = KafkaMessage::new(record.topic.clone(), partition, offset, timestamp);
         (message.key, message.value, message.headers) = (record.key, record.value, record.headers);
         records.push(message);
+        self.count().bytes += length as u64;
         let told = (self.acks != Acks::None).then_some(offset);
         Ok(ProduceReceipt::new(record.topic, partition, told, Some(timestamp)))
     }
 
-    fn stats_mut(&self) -> MutexGuard<'_, ClientStats> {
+    fn count(&self) -> MutexGuard<'_, ClientStats> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -268,22 +253,15 @@ impl ProducerDriver for LogProducer {
             return vec![Err(closed); records.len()];
         }
         let batch = self.batches.fetch_add(1, Ordering::Relaxed);
-        let mut state = self.log.state();
-        let mut stats = self.stats_mut();
-        let mut one = |record: ProducerRecord| {
-            let size = bytes(&record.key) + bytes(&record.value);
-            let answer = self.append(&mut state, record, batch);
-            stats.accepted += 1;
-            match &answer {
-                Ok(_) => {
-                    (stats.acknowledged, stats.bytes) = (stats.acknowledged + 1, stats.bytes + size as u64)
-                }
-                Err(_) => stats.failed += 1,
-            }
-            answer
-        };
-        let answers = records.into_iter().map(&mut one).collect();
-        self.log.changed();
+        let mut answers = Vec::new();
+        self.log.0.send_modify(|state| {
+            answers.extend(records.into_iter().map(|record| self.append(state, record, batch)));
+        });
+        let stored = answers.iter().filter(|answer| answer.is_ok()).count();
+        let mut stats = self.count();
+        stats.accepted += answers.len() as u64;
+        stats.acknowledged += stored as u64;
+        stats.failed += (answers.len() - stored) as u64;
         answers
     }
 
@@ -293,6 +271,6 @@ impl ProducerDriver for LogProducer {
     }
 
     fn stats(&self) -> ClientStats {
-        *self.stats_mut()
+        *self.count()
     }
 }
