@@ -11,7 +11,7 @@
 //! ```
 //!
 //! This crate holds every trait and its data: ports, one [`Error`], pure decisions
-//! ([`http::RetryPolicy::decide`]), [`Clock`], the breaker's permit. It has no runtime, no I/O, no
+//! ([`http::RetryPolicy::decide`]), [`Clock`], the breaker's permit, the [`Gate`] of what can be closed. It has no runtime, no I/O, no
 //! global and no default feature; the feature `tokio` adds `TokioClock` and nothing else.
 //!
 //! Each port module says what it models, what callers and engine authors must know, and its laws,
@@ -25,6 +25,7 @@ pub mod breaker;
 mod clock;
 mod error;
 mod features;
+mod gate;
 pub mod http;
 pub mod kafka;
 mod lifecycle;
@@ -35,6 +36,7 @@ pub use clock::TokioClock;
 pub use clock::{Clock, Timer};
 pub use error::{Detail, Effect, Error, ErrorKind, Result};
 pub use features::{Feature, Features};
+pub use gate::{Gate, Pass};
 pub use lifecycle::{Health, Lifecycle};
 
 /// A boxed future that can move between threads.

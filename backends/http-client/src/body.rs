@@ -8,11 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use onex_spi::http::{HttpBody, HttpPhase};
-use onex_spi::{Clock, Effect, Error, Result};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use onex_spi::{Clock, Effect, Error, Pass, Result};
 
 use crate::error;
-use crate::gate::Pass;
 use crate::metrics::Metrics;
 use crate::race::{Limit, TimerSlot};
 use crate::upload::Upload;
@@ -35,15 +33,13 @@ pub(crate) struct PolicyBody {
     received: u64,
     /// Since when the peer is silent: the first poll that found nothing. A caller who does not read stops no clock.
     silent_since: Option<Instant>,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Gone at the end, so that a close waits for the body and not for the caller's last handle.
     reading: Option<Reading>,
 }
 
 impl PolicyBody {
     pub(crate) fn new(inner: HttpBody, reading: Reading) -> Self {
-        let cut = Box::pin(reading.pass.cut_owned());
-        Self { inner, received: 0, silent_since: None, cut, reading: Some(reading) }
+        Self { inner, received: 0, silent_since: None, reading: Some(reading) }
     }
 
     /// Lets go of everything; the connection is free or closed from here on.
@@ -54,7 +50,7 @@ impl PolicyBody {
 
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(reading) = &mut self.reading else { return Poll::Pending };
-        if self.cut.as_mut().poll(cx).is_ready() {
+        if reading.pass.poll_cut(cx).is_ready() {
             return Poll::Ready(error::cut_by_close());
         }
         let total = reading.total.map(|at| Limit { at, phase: HttpPhase::TotalBody });

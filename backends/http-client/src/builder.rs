@@ -5,13 +5,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use onex_spi::http::{BreakerBinding, HttpClient, HttpInterceptor, HttpTransport};
-use onex_spi::{Clock, Result};
+use onex_spi::{Clock, Gate, Result};
 
 use crate::Config;
 use crate::call::Core;
 use crate::circuit::{Bound, Policy};
 use crate::client::Client;
-use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::origin::Origins;
 
@@ -105,6 +104,7 @@ impl HttpClientBuilder {
         let bound = self.breaker.map(Bound::new).transpose()?;
         let core = Core {
             transport: self.transport,
+            gate: Gate::new("the client", self.clock.clone()),
             clock: self.clock,
             around_call: self.around_call,
             around_attempt: self.around_attempt,
@@ -114,7 +114,6 @@ impl HttpClientBuilder {
             origins: Origins::default(),
             metrics: Arc::new(Metrics::default()),
             random: fastrand::Rng::with_seed(self.seed.unwrap_or_else(|| fastrand::u64(..))).into(),
-            gate: Gate::default(),
         };
         Ok(Arc::new(Client::new(core)))
     }

@@ -11,13 +11,12 @@ use onex_spi::http::{
     Attempt, AttemptResult, HttpBody, HttpInterceptor, HttpNext, HttpPhase, HttpRequest, HttpResponse,
     HttpService, HttpTimeouts, HttpTransport, HttpUrl, RetryDecision, RetryPolicy, retry_after,
 };
-use onex_spi::{Clock, Effect, Error, Result};
+use onex_spi::{Clock, Effect, Error, Gate, Result};
 
 use crate::TimeoutConfig;
 use crate::body::{PolicyBody, Reading};
 use crate::circuit::{Policy, outcome_of};
 use crate::error::{rejected, timed_out};
-use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::origin::{Origin, Origins};
 use crate::race::{Limit, TimerSlot, race};

@@ -47,7 +47,7 @@ impl HttpClient for Client {
 
     async fn request(&self, mut request: HttpRequest) -> Result<HttpResponse> {
         let core = &self.core;
-        let pass = core.gate.enter(REQUEST, "the client")?;
+        let mut pass = core.gate.enter(REQUEST)?;
         if matches!(request.method, Method::CONNECT | Method::TRACE) {
             let message = format!("{} is not sent: a client neither tunnels nor traces", request.method);
             return Err(Error::invalid(REQUEST, message));
@@ -66,12 +66,11 @@ impl HttpClient for Client {
             request.extensions.insert(Deadline(deadline));
             HttpNext::new(&core.around_call, core).run(request).await
         });
-        let mut cut = pin!(pass.cut());
         let result = std::future::poll_fn(|cx| {
             if let Poll::Ready(result) = work.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
-            if cut.as_mut().poll(cx).is_ready() {
+            if pass.poll_cut(cx).is_ready() {
                 return Poll::Ready(Err(cut_by_close()));
             }
             // `run` keeps the total limit itself; interceptors take their time outside it.
@@ -114,6 +113,6 @@ impl Lifecycle for Client {
 
     /// Ends this client; the transport, which others may share, stays open for whoever made it to close.
     async fn close(&self, within: Duration) -> Result<()> {
-        self.core.gate.close(&*self.core.clock, within, "http.close").await
+        self.core.gate.close("http.close", within).await
     }
 }

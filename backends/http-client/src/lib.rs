@@ -20,7 +20,6 @@
 //!   `Accept-Encoding` is sent.
 //! - There is no egress guard, no cookie jar and no tracing span yet; a retry is one `tracing` event.
 //! - The response of an interceptor that answers by itself is handed out as it is: its body has no time limit.
-//! - A `close` whose future is dropped refuses newcomers all the same; what runs then ends by itself, or at the next `close`.
 #![forbid(unsafe_code)]
 
 mod body;
@@ -30,7 +29,6 @@ mod circuit;
 mod client;
 mod config;
 mod error;
-mod gate;
 mod metrics;
 mod origin;
 mod race;

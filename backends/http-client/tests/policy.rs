@@ -414,6 +414,21 @@ async fn close_lets_calls_end_and_cuts_the_rest() {
 }
 
 #[tokio::test]
+async fn a_close_whose_future_was_dropped_cuts_in_its_time() {
+    let world = World::new(&[0]);
+    let client = world.client(Config::new().with_timeouts(TimeoutConfig::off()));
+    let mut call = std::pin::pin!(client.request(request(Method::GET)));
+    tokio::select! {
+        biased;
+        _ = &mut call => panic!("nobody answers"),
+        _ = client.close(3 * SECOND) => panic!("the call runs"),
+        () = std::future::ready(()) => {}
+    }
+    let (answer, took) = world.through(call).await;
+    assert_eq!((answer.expect_err("cut").kind(), took), (ErrorKind::Closed, 3 * SECOND));
+}
+
+#[tokio::test]
 async fn a_bad_configuration_names_what_is_wrong_and_changes_nothing() {
     let world = World::new(&[503]);
     let zero = TimeoutConfig::off().with_total(Some(Duration::ZERO));

@@ -6,11 +6,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use onex_spi::http::HttpBody;
-use onex_spi::{Error, Result};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use onex_spi::{Error, Pass, Result};
 
 use crate::error;
-use crate::gate::Pass;
 
 /// A body up to this size that has arrived with its head is handed out whole: its connection is free at once.
 const AT_ONCE: u64 = 64 << 10;
@@ -34,8 +32,7 @@ pub(crate) async fn of(mut inner: reqwest::Body, pass: Pass) -> HttpBody {
             Poll::Ready(Some(Err(engine))) => first = Some(Err(engine)),
         }
     }
-    let cut = Box::pin(pass.cut_owned());
-    HttpBody::new(Arriving { inner: Some((inner, pass)), first, received: 0, cut })
+    HttpBody::new(Arriving { inner: Some((inner, pass)), first, received: 0 })
 }
 
 struct Arriving {
@@ -43,7 +40,6 @@ struct Arriving {
     inner: Option<(reqwest::Body, Pass)>,
     first: Option<Result<Frame<Bytes>, reqwest::Error>>,
     received: u64,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -53,13 +49,13 @@ impl Body for Arriving {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        let Some((inner, _)) = &mut this.inner else { return Poll::Ready(None) };
+        let Some((inner, pass)) = &mut this.inner else { return Poll::Ready(None) };
         let frame = match this.first.take() {
             Some(first) => Some(first),
             None => match Pin::new(&mut *inner).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
-                    std::task::ready!(this.cut.as_mut().poll(cx));
+                    std::task::ready!(pass.poll_cut(cx));
                     this.inner = None;
                     return Poll::Ready(Some(Err(error::cut_by_close())));
                 }

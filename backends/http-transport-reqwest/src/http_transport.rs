@@ -10,10 +10,9 @@ use onex_spi::http::{
     HttpCapabilities, HttpFeature, HttpRequest, HttpResponse, HttpService, HttpTransport, HttpUrl, PoolStats,
     Resolver, StatsSource,
 };
-use onex_spi::{Clock, Error, ErrorKind, Features, Health, Lifecycle, Result};
+use onex_spi::{Clock, Error, ErrorKind, Features, Gate, Health, Lifecycle, Result};
 
 use crate::dial::{DialLayer, Dials, Names, Note};
-use crate::gate::Gate;
 use crate::{Config, body, error, request};
 
 const OPERATION: &str = "http.exchange";
@@ -24,7 +23,6 @@ pub(crate) struct ReqwestTransport {
     /// `None` = closed: with the client go its idle connections.
     client: Mutex<Option<reqwest::Client>>,
     resolver: Arc<dyn Resolver>,
-    clock: Arc<dyn Clock>,
     dials: Arc<Dials>,
     gate: Gate,
     capabilities: HttpCapabilities,
@@ -56,9 +54,8 @@ impl ReqwestTransport {
         Ok(Self {
             client: Mutex::new(Some(client)),
             resolver,
-            clock,
             dials,
-            gate: Gate::default(),
+            gate: Gate::new("the transport", clock),
             capabilities: HttpCapabilities::new(features).with_response_headers(config.max_response_headers),
         })
     }
@@ -90,7 +87,7 @@ impl ReqwestTransport {
 #[async_trait]
 impl HttpService for ReqwestTransport {
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse> {
-        let pass = self.gate.enter(OPERATION)?;
+        let mut pass = self.gate.enter(OPERATION)?;
         let (url, response) = tokio::select! {
             biased;
             sent = self.send(request) => sent?,
@@ -113,9 +110,11 @@ impl Lifecycle for ReqwestTransport {
     }
 
     async fn close(&self, within: Duration) -> Result<()> {
-        let closed = self.gate.close(&*self.clock, within, "http.close").await;
-        drop(self.client.lock().unwrap_or_else(PoisonError::into_inner).take());
-        closed
+        self.gate.begin_close(within);
+        // What runs has a clone of its own; the idle connections go with the last one.
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(client);
+        self.gate.close("http.close", within).await
     }
 }
 
@@ -127,7 +126,7 @@ impl HttpTransport for ReqwestTransport {
     /// What can be concluded from outside: dials and the exchanges that run; nothing of the pool.
     fn pool_stats(&self) -> PoolStats {
         let mut stats = PoolStats::new(StatsSource::Derived);
-        stats.in_use = Some(self.gate.running());
+        stats.in_use = Some(self.gate.inside() as u64);
         stats.opened = Some(self.dials.opened.load(Ordering::Relaxed));
         stats.dial_errors = Some(self.dials.errors.load(Ordering::Relaxed));
         stats

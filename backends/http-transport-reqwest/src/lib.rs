@@ -26,7 +26,6 @@ mod body;
 mod config;
 mod dial;
 mod error;
-mod gate;
 mod http_transport;
 mod open;
 mod request;

@@ -8,7 +8,6 @@
 //! # Known gaps
 //! - HTTP has no bytes: no `Wire`, no connections to count (`pool_stats` tells `in_use` alone), no TLS (an `https` URL
 //!   reaches the same service). What only bytes can show (a head that is too long, broken chunks) cannot happen here.
-//! - A `close` whose future is dropped refuses newcomers all the same; what runs then ends by itself, or at the next `close`.
 //! - Kafka has no transactions, no static members and never compacts; see [`kafka`].
 #![forbid(unsafe_code)]
 

@@ -295,6 +295,31 @@ async fn both_ends_drain_and_cut_what_is_left() {
 }
 
 #[tokio::test]
+async fn a_server_close_that_is_dropped_ends_every_address_in_its_time() {
+    let (network, clock) = network();
+    let server = network.server();
+    let transport = network.transport();
+    let (mut kept, mut bodies) = (Vec::new(), Vec::new());
+    for port in [80, 81] {
+        let stalling = handler(|_| ok(HttpBody::new(Stalling(vec!["ab"]))));
+        kept.push(server.serve(([127, 0, 0, 1], port).into(), stalling).await.expect("serving"));
+        let get = request(Method::GET, &format!("http://127.0.0.1:{port}/"));
+        bodies.push(transport.exchange(get).await.expect("a head").into_body());
+    }
+    tokio::select! {
+        biased;
+        _ = server.close(Duration::from_secs(1)) => panic!("exchanges run"),
+        () = std::future::ready(()) => {}
+    }
+    clock.advance(Duration::from_secs(1));
+    for body in bodies {
+        let error = body.bytes(64).await.expect_err("cut by the server");
+        assert_eq!(reason(&error), Some(HttpReason::ConnectionReset));
+    }
+    server.close(Duration::ZERO).await.expect("closing again is Ok");
+}
+
+#[tokio::test]
 async fn the_log_keeps_the_newest_and_counts_all() {
     let clock = ManualClock::new();
     let mut config = onex_memory::http::HttpConfig::default();

@@ -7,10 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use onex_spi::http::{HttpBody, HttpFault, HttpReason};
-use onex_spi::{Error, ErrorKind, Result};
-use tokio_util::sync::WaitForCancellationFutureOwned;
-
-use super::gate::Pass;
+use onex_spi::{Error, ErrorKind, Pass, Result};
 
 /// How a streamed request body fared, for the caller who sent it.
 #[derive(Debug, Default)]
@@ -94,11 +91,10 @@ pub(super) struct ArrivingBody {
     held: Option<Held>,
 }
 
-/// What a running exchange holds: its places in the gates, and the ends that the gates may decree.
+/// What a running exchange holds: its places inside both ends, each of which may cut it.
 pub(super) struct Held {
-    pub(super) closed: Pin<Box<WaitForCancellationFutureOwned>>,
-    pub(super) hung_up: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    pub(super) _passes: (Pass, Option<Pass>),
+    pub(super) transport: Pass,
+    pub(super) listener: Option<Pass>,
 }
 
 impl ArrivingBody {
@@ -138,10 +134,10 @@ impl Body for ArrivingBody {
             Poll::Pending => {
                 let passed = this.count.passed;
                 let Some(held) = &mut this.held else { return Poll::Pending };
-                if held.closed.as_mut().poll(cx).is_ready() {
+                if held.transport.poll_cut(cx).is_ready() {
                     return this.end(Some(super::transport::cut_by_close()));
                 }
-                let hung_up = held.hung_up.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready());
+                let hung_up = held.listener.as_mut().is_some_and(|pass| pass.poll_cut(cx).is_ready());
                 if hung_up {
                     return this.end(Some(ended_early(HttpReason::ConnectionReset, passed)));
                 }

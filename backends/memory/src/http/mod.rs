@@ -16,7 +16,6 @@
 mod body;
 mod fault;
 mod framing;
-mod gate;
 mod network;
 mod router;
 mod server;

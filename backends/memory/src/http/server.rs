@@ -1,28 +1,37 @@
 //! The server: services at addresses of the memory network.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
 use onex_spi::http::{HttpBody, HttpReason, HttpResponse, HttpServer, HttpService, HttpServing};
-use onex_spi::{Error, ErrorKind, Health, Lifecycle, Result};
+use onex_spi::{Error, ErrorKind, Gate, Health, Lifecycle, Pass, Result};
 
 use super::MemoryHttp;
-use super::gate::{Gate, Pass};
 
 /// Listens in a [`MemoryHttp`].
 #[derive(Debug)]
 pub(super) struct MemoryServer {
     network: MemoryHttp,
-    /// `None` = closed.
-    serving: Mutex<Option<Vec<Weak<MemoryServing>>>>,
+    serving: Mutex<Serving>,
+}
+
+#[derive(Debug, Default)]
+struct Serving {
+    closed: bool,
+    /// Kept after a close too, so that closing again waits for it.
+    all: Vec<Weak<MemoryServing>>,
 }
 
 impl MemoryServer {
     pub(super) fn new(network: MemoryHttp) -> Self {
-        Self { network, serving: Mutex::new(Some(Vec::new())) }
+        Self { network, serving: Mutex::default() }
+    }
+
+    fn serving(&self) -> MutexGuard<'_, Serving> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -33,15 +42,16 @@ impl HttpServer for MemoryServer {
         address: SocketAddr,
         service: Arc<dyn HttpService>,
     ) -> Result<Arc<dyn HttpServing>> {
-        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(serving) = serving.as_mut() else {
+        let mut serving = self.serving();
+        if serving.closed {
             return Err(Error::closed("http.serve", "the memory server"));
-        };
-        let listener = Arc::new(Listener { service, gate: Gate::default() });
+        }
+        let gate = Gate::new("the listener", self.network.clock().clone());
+        let listener = Arc::new(Listener { service, gate });
         let address = self.network.listen(address, &listener)?;
         let handle = Arc::new(MemoryServing { network: self.network.clone(), address, listener });
-        serving.retain(|old| old.strong_count() > 0);
-        serving.push(Arc::downgrade(&handle));
+        serving.all.retain(|old| old.strong_count() > 0);
+        serving.all.push(Arc::downgrade(&handle));
         Ok(handle)
     }
 }
@@ -49,7 +59,7 @@ impl HttpServer for MemoryServer {
 #[async_trait]
 impl Lifecycle for MemoryServer {
     async fn health(&self) -> Health {
-        if self.serving.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+        if self.serving().closed {
             return Health::Unhealthy("the memory server is closed".to_owned());
         }
         Health::Healthy
@@ -57,18 +67,16 @@ impl Lifecycle for MemoryServer {
 
     /// Closes every address that is still listened at.
     async fn close(&self, within: Duration) -> Result<()> {
-        let clock = self.network.clock();
-        let deadline = clock.now().checked_add(within);
-        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let serving: Vec<_> = serving.into_iter().flatten().filter_map(|handle| handle.upgrade()).collect();
-        // All stop listening before the first is waited for.
-        for handle in &serving {
-            handle.network.unlisten(handle.address, &handle.listener);
-        }
+        let serving: Vec<_> = {
+            let mut serving = self.serving();
+            serving.closed = true;
+            serving.all.iter().filter_map(Weak::upgrade).collect()
+        };
+        // All begin before the first is waited for, so that they share the time and a dropped call ends them all.
+        serving.iter().for_each(|handle| handle.begin_close(within));
         let mut first_error = Ok(());
         for handle in serving {
-            let left = deadline.map_or(within, |deadline| deadline.saturating_duration_since(clock.now()));
-            first_error = first_error.and(handle.close(left).await);
+            first_error = first_error.and(handle.close(within).await);
         }
         first_error
     }
@@ -88,7 +96,7 @@ impl Listener {
 
     /// Accepts one exchange.
     pub(super) fn enter(&self) -> Result<Pass> {
-        self.gate.enter("http.exchange", "the listener").map_err(|_| {
+        self.gate.enter("http.exchange").map_err(|_| {
             Error::new(ErrorKind::Unavailable, "http.exchange", "the server stopped listening")
                 .not_applied()
                 .with_detail(HttpReason::Connect)
@@ -112,13 +120,20 @@ pub(super) struct MemoryServing {
     listener: Arc<Listener>,
 }
 
+impl MemoryServing {
+    fn begin_close(&self, within: Duration) {
+        self.network.unlisten(self.address, &self.listener);
+        self.listener.gate.begin_close(within);
+    }
+}
+
 impl HttpServing for MemoryServing {
     fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
     fn in_flight(&self) -> u64 {
-        self.listener.gate.running()
+        self.listener.gate.inside() as u64
     }
 }
 
@@ -133,7 +148,7 @@ impl Lifecycle for MemoryServing {
 
     async fn close(&self, within: Duration) -> Result<()> {
         self.network.unlisten(self.address, &self.listener);
-        self.listener.gate.close(&**self.network.clock(), within, "http_server.close").await
+        self.listener.gate.close("http_server.close", within).await
     }
 }
 

@@ -7,10 +7,9 @@ use onex_spi::http::{
     HttpBody, HttpCapabilities, HttpFault, HttpFeature, HttpPhase, HttpReason, HttpRequest, HttpResponse,
     HttpService, HttpTimeouts, HttpTransport, PoolStats, StatsSource,
 };
-use onex_spi::{Error, ErrorKind, Features, Health, Lifecycle, Result};
+use onex_spi::{Error, ErrorKind, Features, Gate, Health, Lifecycle, Pass, Result};
 
 use super::body::{ArrivingBody, Cut, Held};
-use super::gate::{Gate, Pass};
 use super::network::{Dialled, Target};
 use super::{MemoryFault, MemoryHttp, framing};
 
@@ -27,7 +26,8 @@ impl MemoryTransport {
         let capabilities = HttpCapabilities::new(
             Features::none().with(HttpFeature::Trailers).with(HttpFeature::ExactTarget),
         );
-        Self { network, gate: Gate::default(), capabilities }
+        let gate = Gate::new("the memory transport", network.clock().clone());
+        Self { network, gate, capabilities }
     }
 
     async fn connect(&self, takes: Duration, timeouts: &HttpTimeouts) -> Result<()> {
@@ -63,11 +63,11 @@ pub(super) fn cut_by_close() -> Error {
 #[async_trait]
 impl HttpService for MemoryTransport {
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse> {
-        let pass = self.gate.enter(OPERATION, "the memory transport")?;
+        let mut pass = self.gate.enter(OPERATION)?;
         let (method, url, timeouts) = (request.method.clone(), request.url.clone(), request.timeouts);
         let (mut seen, sent) = framing::incoming(request)?;
         let Dialled { target, fault, peer } = self.network.dial(&url)?;
-        let (service, listener) = match &target {
+        let (service, mut listener) = match &target {
             Target::Service(service) => (service, None),
             Target::Listener(listener) => (listener.service(), Some(listener.enter()?)),
         };
@@ -90,7 +90,7 @@ impl HttpService for MemoryTransport {
             biased;
             answer = work => answer,
             () = pass.cut() => return Err(cut_by_close()),
-            () = hung_up(listener.as_ref()) => return Err(lost("the server closed the connection before it answered")),
+            () = hung_up(listener.as_mut()) => return Err(lost("the server closed the connection before it answered")),
         };
         if fault == Some(MemoryFault::LoseAnswer) {
             return Err(lost("the answer was lost, as the test asked"));
@@ -111,11 +111,7 @@ impl HttpService for MemoryTransport {
         if whole.is_some() && as_announced && cut.is_none() {
             return Ok(response);
         }
-        let held = Held {
-            closed: Box::pin(pass.cut_owned()),
-            hung_up: listener.as_ref().map(|pass| Box::pin(pass.cut_owned())),
-            _passes: (pass, listener),
-        };
+        let held = Held { transport: pass, listener };
         let inner = std::mem::take(&mut response.body);
         response.body = HttpBody::new(ArrivingBody::new(inner, announced, cut, held));
         Ok(response)
@@ -132,7 +128,7 @@ impl Lifecycle for MemoryTransport {
     }
 
     async fn close(&self, within: Duration) -> Result<()> {
-        self.gate.close(&**self.network.clock(), within, "http.close").await
+        self.gate.close("http.close", within).await
     }
 }
 
@@ -144,12 +140,12 @@ impl HttpTransport for MemoryTransport {
     /// The exchanges that run, bodies included; there are no connections to count.
     fn pool_stats(&self) -> PoolStats {
         let mut stats = PoolStats::new(StatsSource::Derived);
-        stats.in_use = Some(self.gate.running());
+        stats.in_use = Some(self.gate.inside() as u64);
         stats
     }
 }
 
-async fn hung_up(listener: Option<&Pass>) {
+async fn hung_up(listener: Option<&mut Pass>) {
     match listener {
         Some(pass) => pass.cut().await,
         None => std::future::pending().await,
