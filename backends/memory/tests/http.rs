@@ -181,7 +181,8 @@ async fn a_sender_whose_body_fails_gets_its_own_error() {
         type Data = Bytes;
         type Error = Error;
         fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-            Poll::Ready(Some(Err(Error::new(ErrorKind::Corrupt, "test.read", "the file is damaged"))))
+            let damaged = Error::new(ErrorKind::Corrupt, "test.read", "the file is damaged");
+            Poll::Ready(Some(Err(damaged.not_applied())))
         }
     }
     let (network, _) = network();
@@ -190,6 +191,7 @@ async fn a_sender_whose_body_fails_gets_its_own_error() {
     request.body = HttpBody::new(Failing);
     let error = network.transport().exchange(request).await.expect_err("the body failed");
     assert_eq!((error.kind(), error.operation()), (ErrorKind::Corrupt, "test.read"));
+    assert_eq!(error.effect(), Effect::Unknown, "the handler ran");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use onex_spi::http::{
     HttpBody, HttpCapabilities, HttpFault, HttpFeature, HttpPhase, HttpReason, HttpRequest, HttpResponse,
     HttpService, HttpTimeouts, HttpTransport, PoolStats, StatsSource,
 };
-use onex_spi::{Error, ErrorKind, Features, Gate, Health, Lifecycle, Pass, Result};
+use onex_spi::{Effect, Error, ErrorKind, Features, Gate, Health, Lifecycle, Pass, Result};
 
 use super::body::{ArrivingBody, Cut, Held};
 use super::network::{Dialled, Target};
@@ -82,7 +82,8 @@ impl HttpService for MemoryTransport {
             self.network.record(&seen);
             let answer = service.exchange(seen).await;
             match sent.and_then(|sent| sent.error()) {
-                Some(error) => Err(error),
+                // The handler may have acted on what it had read.
+                Some(error) => Err(error.with_effect(Effect::Unknown)),
                 None => answer,
             }
         };
