@@ -50,9 +50,6 @@ impl PolicyBody {
 
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(reading) = &mut self.reading else { return Poll::Pending };
-        if reading.pass.poll_cut(cx).is_ready() {
-            return Poll::Ready(error::cut_by_close());
-        }
         let total = reading.total.map(|at| Limit { at, phase: HttpPhase::TotalBody });
         let uploading = reading.upload.as_ref().is_some_and(|upload| upload.ended(cx).is_none());
         let idle = reading.idle.filter(|_| !uploading).and_then(|idle| {
@@ -62,11 +59,15 @@ impl PolicyBody {
         let Some(limit) = Limit::earlier(total, idle) else { return Poll::Pending };
         std::task::ready!(reading.timer.poll_at(&*reading.clock, limit.at, cx));
         let told = (limit.phase == HttpPhase::IdleRead).then_some(reading.idle).flatten();
-        let late = error::timed_out(limit.phase, told, Effect::Unknown);
-        Poll::Ready(match late.http().cloned() {
+        Poll::Ready(self.late(limit.phase, told))
+    }
+
+    fn late(&self, phase: HttpPhase, limit: Option<Duration>) -> Error {
+        let late = error::timed_out(phase, limit, Effect::Unknown);
+        match late.http().cloned() {
             Some(fault) => late.with_detail(fault.with_bytes_received(self.received)),
             None => late,
-        })
+        }
     }
 }
 
@@ -77,7 +78,17 @@ impl Body for PolicyBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        let Some(reading) = &this.reading else { return Poll::Ready(None) };
+        let Some(reading) = &mut this.reading else { return Poll::Ready(None) };
+        // Looked at first: a peer that always has more would never let the limits be reached.
+        if reading.pass.poll_cut(cx).is_ready() {
+            this.end();
+            return Poll::Ready(Some(Err(error::cut_by_close())));
+        }
+        if reading.total.is_some_and(|at| reading.clock.now() > at) {
+            let late = this.late(HttpPhase::TotalBody, None);
+            this.end();
+            return Poll::Ready(Some(Err(late)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
             let late = std::task::ready!(this.poll_limits(cx));
             this.end();

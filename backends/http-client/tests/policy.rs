@@ -293,6 +293,33 @@ async fn a_body_is_cut_when_it_is_idle_or_the_call_is_over() {
     }
 }
 
+#[tokio::test]
+async fn a_peer_that_always_has_more_is_cut_all_the_same() {
+    #[derive(Debug)]
+    struct Pours;
+    #[async_trait]
+    impl HttpService for Pours {
+        async fn exchange(&self, _: HttpRequest) -> Result<HttpResponse> {
+            Ok(HttpResponse::new(StatusCode::OK, stream(&["abc"; 64], false)))
+        }
+    }
+    let world = World::new(&[0]);
+    world.network.otherwise(Arc::new(Pours));
+    let limits = TimeoutConfig::off().with_total(Some(4 * SECOND));
+    let client = world.client(Config::new().with_timeouts(limits));
+    let open = async || client.request(request(Method::GET)).await.expect("a head").into_body();
+    let mut body = open().await;
+    body.frame().await.expect("a frame").expect("in time");
+    world.clock.advance(5 * SECOND);
+    let late = body.frame().await.expect("an end").expect_err("the call is over");
+    assert_eq!(phase(&late), Some(HttpPhase::TotalBody));
+
+    let mut body = open().await;
+    body.frame().await.expect("a frame").expect("in time");
+    client.close(Duration::ZERO).await.expect_err("a body was cut");
+    assert_eq!(body.frame().await.expect("an end").expect_err("closed").kind(), ErrorKind::Closed);
+}
+
 /// Writes down when it is passed; can wait on the way in.
 #[derive(Debug)]
 struct Passing(&'static str, Arc<Mutex<Vec<&'static str>>>, Option<(ManualClock, Duration)>);
