@@ -25,7 +25,7 @@
 //!
 //! # Known gaps
 //! No transactions and no static membership. Compaction is accepted and never due. The other settings of a topic are
-//! checked and kept, and nothing depends on them in one process. Without retention settings a log keeps everything.
+//! checked by Kafka's rules and forgotten: nothing depends on them in one process. Without retention settings a log keeps everything.
 //! One broker, so replication above 1 is refused. There is no address: `bootstrap_servers` must be empty, anything
 //! else is another cluster and `InvalidInput`.
 
