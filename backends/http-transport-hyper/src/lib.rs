@@ -10,7 +10,7 @@
 //!
 //! Why not hyper-util's client: it hides its connections. Here the numbers are exact, the cap per origin
 //! is hard, the connect timeout is the request's own, and there is one place that knows whether a request
-//! was sent; it also costs fewer instructions (`testkit/bench`).
+//! was sent.
 //!
 //! Declared: `Wire`, `Trailers`, `ExactPoolStats`. Provider `hyper`, meant for production.
 //!
