@@ -174,16 +174,25 @@ impl Pool {
             .await
             .map_err(|engine| error::head(engine, false, false).not_applied())?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let conn = {
+            let mut state = self.state();
+            if matches!(state.phase, Phase::Closed { .. }) {
+                return Err(error::closed());
+            }
+            let origin = place.origin;
+            let host = state.origin(origin).map(|origin| origin.host.clone()).ok_or_else(error::closed)?;
+            state.opened(id, origin);
+            Arc::new(Conn::new(id, self.clone(), host))
+        };
+        // Outside the lock: a runtime that is being shut down drops the task, and with it the entry, in this call.
+        let task = tokio::spawn(Driver::new(hyper, conn.clone(), place)).abort_handle();
         let mut state = self.state();
         if matches!(state.phase, Phase::Closed { .. }) {
-            return Err(error::closed());
+            drop(state);
+            task.abort();
+        } else {
+            state.started(id, task);
         }
-        let origin = place.origin;
-        let host = state.origin(origin).map(|origin| origin.host.clone()).ok_or_else(error::closed)?;
-        let conn = Arc::new(Conn::new(id, self.clone(), host));
-        // Under the lock, so that the task finds its entry even if it ends at once.
-        let task = tokio::spawn(Driver::new(hyper, conn.clone(), place));
-        state.opened(id, origin, task.abort_handle());
         Ok(Lease::new(conn, sender, false))
     }
 
@@ -212,7 +221,9 @@ impl Pool {
         {
             state.retire(oldest);
         }
-        if state.reaper.is_none() && now.checked_add(self.idle_timeout).is_some() {
+        // One whose runtime was shut down has ended; this one's may live.
+        let reaps = state.reaper.as_ref().is_some_and(|reaper| !reaper.is_finished());
+        if !reaps && now.checked_add(self.idle_timeout).is_some() {
             state.reaper = Some(self.start_reaper(&runtime));
         }
     }
@@ -243,7 +254,7 @@ impl Pool {
         let task = {
             let mut state = self.state();
             state.retire_id(id);
-            state.entry(id).map(|entry| entry.task.clone())
+            state.entry(id).and_then(|entry| entry.task.clone())
         };
         if let Some(task) = task {
             task.abort();
@@ -288,32 +299,25 @@ impl Pool {
     ///
     /// A task does the work, so that it goes on where this future is dropped.
     pub(crate) async fn close(self: &Arc<Self>, within: Duration) -> bool {
-        let again = {
+        let deadline = self.clock().now().checked_add(within);
+        let before = {
             let mut state = self.state();
-            if state.phase == Phase::Open {
+            let before = state.phase;
+            if before == Phase::Open {
                 state.phase = Phase::Closing;
                 state.retire_all();
-                let deadline = self.clock().now().checked_add(within);
-                tokio::spawn(self.clone().finish_closing(deadline));
             }
-            matches!(state.phase, Phase::Closed { .. })
+            before
         };
+        if before == Phase::Open {
+            tokio::spawn(Closing(self.clone()).finish(deadline));
+        }
         self.until(|state| matches!(state.phase, Phase::Closed { .. }) && !state.has_connections()).await;
-        again || !self.was_cut()
+        matches!(before, Phase::Closed { .. }) || !self.was_cut()
     }
 
-    async fn finish_closing(self: Arc<Self>, deadline: Option<Instant>) {
-        {
-            let mut drained = pin!(self.until(|state| !state.has_places()));
-            let mut timer = self.clock().timer();
-            poll_fn(|cx| {
-                if drained.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                deadline.map_or(Poll::Pending, |deadline| timer.poll_at(deadline, cx))
-            })
-            .await;
-        }
+    /// Ends what is left of the pool.
+    fn end(&self) {
         let (cut, (tasks, queues)) = {
             let mut state = self.state();
             let cut = state.is_busy();
@@ -341,6 +345,29 @@ impl Pool {
             }
             changed.await;
         }
+    }
+}
+
+/// A close that goes on; dropped, also by a runtime that is shut down, it ends what is left.
+struct Closing(Arc<Pool>);
+
+impl Closing {
+    async fn finish(self, deadline: Option<Instant>) {
+        let mut drained = pin!(self.0.until(|state| !state.has_places()));
+        let mut timer = self.0.clock().timer();
+        poll_fn(|cx| {
+            if drained.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            deadline.map_or(Poll::Pending, |deadline| timer.poll_at(deadline, cx))
+        })
+        .await;
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -381,5 +408,36 @@ impl Drop for Grant {
         if let Some(Granted::Idle(idle)) = self.0.take() {
             idle.give_back();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use onex_testkit::clock::ManualClock;
+    use onex_testkit::net::{MemoryNet, Script};
+
+    use super::*;
+
+    #[test]
+    fn a_runtime_that_is_shut_down_takes_connections_and_closes_along() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _inside = handle.enter();
+        let net = Arc::new(MemoryNet::new());
+        net.serve(([10, 0, 0, 1], 80).into(), Script::new());
+        let connector = Connector::new(net.clone(), net, Arc::new(ManualClock::new()));
+        let pool = Pool::new(&Config::default(), connector);
+        let url = HttpUrl::try_from("http://10.0.0.1/").expect("a URL");
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut acquiring = Box::pin(pool.acquire(&url, None, false));
+        assert!(acquiring.as_mut().poll(&mut cx).is_ready());
+        drop(acquiring);
+        let stats = pool.stats();
+        assert_eq!((stats.open, stats.opened, stats.closed), (Some(0), Some(1), Some(1)));
+        let mut closing = pin!(pool.close(Duration::MAX));
+        assert_eq!(closing.as_mut().poll(&mut cx), Poll::Ready(true));
     }
 }

@@ -32,7 +32,8 @@ pub(crate) enum Phase {
 
 /// What the pool knows of one connection's task.
 pub(crate) struct Entry {
-    pub(crate) task: AbortHandle,
+    /// `None` for the moment in which the task is started.
+    pub(crate) task: Option<AbortHandle>,
     pub(crate) origin: usize,
     /// Its sender is gone, the task is about to end by itself.
     retiring: bool,
@@ -167,9 +168,16 @@ impl State {
         None
     }
 
-    pub(crate) fn opened(&mut self, id: u64, origin: usize, task: AbortHandle) {
+    pub(crate) fn opened(&mut self, id: u64, origin: usize) {
         self.opened += 1;
-        self.connections.insert(id, Entry { task, origin, retiring: false });
+        self.connections.insert(id, Entry { task: None, origin, retiring: false });
+    }
+
+    /// The task of a connection runs, unless it has ended already.
+    pub(crate) fn started(&mut self, id: u64, task: AbortHandle) {
+        if let Some(entry) = self.connections.get_mut(&id) {
+            entry.task = Some(task);
+        }
     }
 
     /// The books of a connection whose task still runs.
@@ -237,7 +245,7 @@ impl State {
 
     /// The tasks and the queues, to be ended and dropped outside the lock.
     pub(crate) fn take_rest(&mut self) -> (Vec<AbortHandle>, Vec<VecDeque<oneshot::Sender<Grant>>>) {
-        let tasks = self.connections.values().map(|entry| entry.task.clone()).collect();
+        let tasks = self.connections.values().filter_map(|entry| entry.task.clone()).collect();
         let queues =
             self.origins.iter_mut().flatten().map(|origin| std::mem::take(&mut origin.waiting)).collect();
         (tasks, queues)
