@@ -47,7 +47,8 @@ enum Phase {
 }
 
 struct Entry {
-    task: AbortHandle,
+    /// `None` for the moment in which the task is started.
+    task: Option<AbortHandle>,
     signal: Arc<Signal>,
     /// Knows of the close; without an exchange it has ended.
     told: bool,
@@ -104,17 +105,27 @@ impl Shared {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut state = self.state();
-        if state.phase != Phase::Open {
-            return;
-        }
-        let id = state.next_id;
-        state.next_id += 1;
         let signal = Arc::<Signal>::default();
-        let told = Told { shared: self.clone(), id, signal: signal.clone(), waker: None, told: false };
-        // Under the lock, so that the task finds its entry even if it ends at once.
+        let id = {
+            let mut state = self.state();
+            if state.phase != Phase::Open {
+                return;
+            }
+            let id = state.next_id;
+            state.next_id += 1;
+            state.connections.insert(id, Entry { task: None, signal: signal.clone(), told: false });
+            id
+        };
+        let told = Told { shared: self.clone(), id, signal, waker: None, told: false };
+        // Outside the lock: a runtime that is being shut down drops the task, and with it the entry, in this call.
         let task = tokio::spawn(drive(told)).abort_handle();
-        state.connections.insert(id, Entry { task, signal, told: false });
+        let mut state = self.state();
+        if matches!(state.phase, Phase::Closed { .. }) {
+            drop(state);
+            task.abort();
+        } else if let Some(entry) = state.connections.get_mut(&id) {
+            entry.task = Some(task);
+        }
     }
 
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
@@ -150,25 +161,8 @@ impl Shared {
         let signals: Vec<_> = state.connections.values().map(|entry| entry.signal.clone()).collect();
         drop(state);
         signals.iter().for_each(|signal| signal.send());
-        tokio::spawn(self.clone().finish_closing(deadline));
+        tokio::spawn(Closing(self.clone()).finish(deadline));
         true
-    }
-
-    async fn finish_closing(self: Arc<Self>, deadline: Option<Instant>) {
-        // Each connection gets its turn to end, however short the time is: one that is idle is not cut.
-        self.until(|state| state.connections.values().all(|entry| entry.told)).await;
-        {
-            let mut drained = pin!(self.until(|state| state.connections.is_empty()));
-            let mut timer = self.clock.timer();
-            std::future::poll_fn(|cx| {
-                if drained.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                deadline.map_or(Poll::Pending, |deadline| timer.poll_at(deadline, cx))
-            })
-            .await;
-        }
-        self.cut();
     }
 
     /// Ends everything at once.
@@ -179,7 +173,7 @@ impl Shared {
                 state.phase = Phase::Closed { cut: !state.connections.is_empty() };
             }
             let accept = state.accept.take();
-            state.connections.values().map(|entry| entry.task.clone()).chain(accept).collect()
+            state.connections.values().filter_map(|entry| entry.task.clone()).chain(accept).collect()
         };
         tasks.iter().for_each(AbortHandle::abort);
         self.changed.notify_waiters();
@@ -189,6 +183,32 @@ impl Shared {
     pub(crate) async fn closed(&self) -> bool {
         self.until(|state| matches!(state.phase, Phase::Closed { .. }) && state.connections.is_empty()).await;
         self.state().phase == Phase::Closed { cut: false }
+    }
+}
+
+/// A close that goes on; dropped, also by a runtime that is shut down, it cuts what is left.
+struct Closing(Arc<Shared>);
+
+impl Closing {
+    async fn finish(self, deadline: Option<Instant>) {
+        let shared = &*self.0;
+        // Each connection gets its turn to end, however short the time is: one that is idle is not cut.
+        shared.until(|state| state.connections.values().all(|entry| entry.told)).await;
+        let mut drained = pin!(shared.until(|state| state.connections.is_empty()));
+        let mut timer = shared.clock.timer();
+        std::future::poll_fn(|cx| {
+            if drained.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            deadline.map_or(Poll::Pending, |deadline| timer.poll_at(deadline, cx))
+        })
+        .await;
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.cut();
     }
 }
 
@@ -282,5 +302,30 @@ impl HttpServing for Serving {
 
     fn in_flight(&self) -> u64 {
         self.0.in_flight.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onex_testkit::clock::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn a_runtime_that_is_shut_down_takes_connections_and_closes_along() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _inside = handle.enter();
+        let service = onex_testkit::http::handler(|_| std::future::pending());
+        let shared = Shared::new(service, Arc::new(ManualClock::new()), ([127, 0, 0, 1], 80).into());
+        shared.spawn(|told| async move {
+            let _told = told;
+            std::future::pending().await
+        });
+        assert!(shared.state().connections.is_empty());
+        assert!(shared.begin_close(None));
+        let mut closed = pin!(shared.closed());
+        assert_eq!(closed.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(true));
     }
 }
