@@ -6,6 +6,9 @@ use std::time::Duration;
 use onex_spi::provider::KeyError;
 use serde::Deserialize;
 
+/// hyper adds the head's time to the clock's unchecked: an endless one would end every connection.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// How the server limits its peers.
 ///
 /// # Examples
@@ -25,8 +28,8 @@ pub struct Config {
     pub max_headers: usize,
     /// The most bytes in the head of a request, 1024 to 262144; more are answered with 431. Default 65536.
     pub max_head_bytes: usize,
-    /// How long the head of a request may take, such as `"30s"`, above zero; so also how long a connection
-    /// is kept idle. Default 30 s.
+    /// How long the head of a request may take, such as `"30s"`, above zero and at most 365 days; so also how
+    /// long a connection is kept idle. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub head_timeout: Duration,
 }
@@ -84,8 +87,9 @@ impl Config {
             let message = format!("is {}; give 1024 to 262144 bytes", self.max_head_bytes);
             faults.push(KeyError::new("max_head_bytes", message));
         }
-        if self.head_timeout.is_zero() {
-            faults.push(KeyError::new("head_timeout", "is 0; give a time above zero, such as \"30s\""));
+        if self.head_timeout.is_zero() || self.head_timeout > YEAR {
+            let message = format!("is {:?}; give a time above zero, at most 365 days", self.head_timeout);
+            faults.push(KeyError::new("head_timeout", message));
         }
         faults
     }

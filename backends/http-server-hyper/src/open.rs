@@ -116,5 +116,6 @@ mod tests {
         let text = "max_headers = 0\nmax_head_bytes = 1\nhead_timeout = \"0s\"";
         let paths: Vec<_> = check(text).into_iter().flat_map(|fault| fault.path).collect();
         assert_eq!(paths, ["max_headers", "max_head_bytes", "head_timeout"]);
+        assert_eq!(check("head_timeout = \"1000000years\"")[0].path, ["head_timeout"]);
     }
 }
