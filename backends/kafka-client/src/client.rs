@@ -307,6 +307,19 @@ mod tests {
         Ok(())
     }
 
+    #[tokio::test]
+    async fn an_id_of_another_client_is_not_found() -> Result<()> {
+        let broker = broker();
+        let (one, other) = (DriverClient::new(broker.driver()), DriverClient::new(broker.driver()));
+        let (id, own) = (
+            one.create_producer(ProducerConfig::new()).await?,
+            other.create_producer(ProducerConfig::new()).await?,
+        );
+        assert_eq!(other.producer_handle(id).map_err(|error| error.kind()).err(), Some(ErrorKind::NotFound));
+        other.producer_handle(own)?;
+        Ok(())
+    }
+
     #[test]
     fn an_engine_that_loses_an_answer_is_told_as_such() {
         let error = one_each("kafka.produce_batch", 2, vec![()]).expect_err("one is missing");

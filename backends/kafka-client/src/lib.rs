@@ -11,7 +11,7 @@
 //! Nothing here knows an engine: one policy in development on memory and in production on a real cluster.
 //!
 //! # What the policy decides
-//! - An id is a number that this client never issues again. Producers and consumers count apart.
+//! - An id is a number that this client never issues again, and no other client of this process either.
 //! - `consume_messages` subscribes only where the set of topics differs from the one before; each new subscription
 //!   costs the whole group a rebalance. Calls on one consumer queue up.
 //! - A change of the assignment is told to the listener between two polls; the wait for records then begins anew, so a call
