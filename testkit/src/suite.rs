@@ -10,10 +10,11 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use onex_spi::{BoxFuture, Error, Feature, Features};
+use tokio::runtime::Runtime;
 
 /// Why a case ended before its end.
 #[non_exhaustive]
@@ -136,7 +137,7 @@ impl Trial {
     /// Binds a case to a world that is made anew for each run.
     pub fn new<W: Send + 'static>(case: &Case<W>, world: impl Fn() -> W + Send + Sync + 'static) -> Self {
         let body = case.run;
-        Self { id: case.id, laws: case.laws, run: Arc::new(move || on_a_runtime(|| body(world()))) }
+        Self { id: case.id, laws: case.laws, run: Arc::new(move || on_a_runtime(HUNG, || body(world()))) }
     }
 
     /// The same case without what it needs: ignored with `reason` on a laptop, failed where conformance is required.
@@ -194,43 +195,40 @@ const QUIET: Duration = Duration::from_secs(5);
 /// (decision 5 says why not less).
 const DROP: Duration = Duration::from_secs(3);
 
-fn on_a_runtime(body: impl FnOnce() -> BoxFuture<'static, CaseResult>) -> Outcome {
+/// Nothing here waits on the runtime itself: a case that blocks every one of its threads still has an outcome.
+fn on_a_runtime(most: Duration, body: impl FnOnce() -> BoxFuture<'static, CaseResult>) -> Outcome {
     let failed = |message: String| Outcome::Failed { law: "", message };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(format!("no runtime: {error}")),
     };
-    // The body runs as a task, so that it is not alone with `block_on`'s thread.
+    let (tell, told) = mpsc::channel();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        runtime.block_on(async {
-            match tokio::time::timeout(HUNG, tokio::spawn(body())).await {
-                Err(_) => failed(format!("hung: no end after {HUNG:?}")),
-                Ok(Err(panic)) => failed(match panic.try_into_panic() {
-                    Ok(payload) => format!("panicked: {}", text_of(&*payload)),
-                    Err(_) => "cancelled".to_owned(),
-                }),
-                Ok(Ok(Ok(()))) => Outcome::Passed,
-                Ok(Ok(Err(Stop::Ignored(reason)))) => Outcome::Ignored(reason),
-                Ok(Ok(Err(Stop::Failed { law, message }))) => Outcome::Failed { law, message },
+        let inside = runtime.enter();
+        let case = tokio::spawn(body());
+        let stop = case.abort_handle();
+        // Where nobody listens any more the case is told as hung already.
+        drop(tokio::spawn(async move { tell.send(case.await) }));
+        drop(inside);
+        match told.recv_timeout(most) {
+            Err(_) => {
+                stop.abort();
+                failed(format!("hung: no end after {most:?}"))
             }
-        })
+            Ok(Err(panic)) => failed(match panic.try_into_panic() {
+                Ok(payload) => format!("panicked: {}", text_of(&*payload)),
+                Err(_) => "cancelled".to_owned(),
+            }),
+            Ok(Ok(Ok(()))) => Outcome::Passed,
+            Ok(Ok(Err(Stop::Ignored(reason)))) => Outcome::Ignored(reason),
+            Ok(Ok(Err(Stop::Failed { law, message }))) => Outcome::Failed { law, message },
+        }
     }))
     .unwrap_or_else(|payload| failed(format!("panicked: {}", text_of(&*payload))));
 
-    let quiet = runtime.block_on(async {
-        let handle = tokio::runtime::Handle::current();
-        let begin = Instant::now();
-        while handle.metrics().num_alive_tasks() > 0 {
-            if begin.elapsed() > QUIET {
-                return Err(handle.metrics().num_alive_tasks());
-            }
-            // Waits for tasks that were told to end; there is no event for "the last task ended".
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(())
-    });
+    let quiet = quiet(&runtime);
     let begin = Instant::now();
-    drop(runtime);
+    runtime.shutdown_timeout(2 * DROP);
     let dropping = begin.elapsed();
     match (outcome, quiet) {
         (Outcome::Passed, Err(tasks)) => {
@@ -240,6 +238,18 @@ fn on_a_runtime(body: impl FnOnce() -> BoxFuture<'static, CaseResult>) -> Outcom
             failed(format!("dropping the runtime blocked for {dropping:?}"))
         }
         (outcome, _) => outcome,
+    }
+}
+
+/// Waits for tasks that were told to end; there is no event for "the last task ended".
+fn quiet(runtime: &Runtime) -> Result<(), usize> {
+    let begin = Instant::now();
+    loop {
+        match runtime.metrics().num_alive_tasks() {
+            0 => return Ok(()),
+            alive if begin.elapsed() > QUIET => return Err(alive),
+            _ => std::thread::sleep(Duration::from_millis(1)),
+        }
     }
 }
 
@@ -298,6 +308,23 @@ mod tests {
             })
         });
         assert!(matches!(leak, Outcome::Failed { message, .. } if message.contains("1 tasks live on")));
+    }
+
+    #[test]
+    fn a_case_that_blocks_every_thread_is_told_as_hung() {
+        let outcome = on_a_runtime(Duration::from_millis(100), || {
+            Box::pin(async {
+                let block = || async {
+                    loop {
+                        std::thread::park();
+                    }
+                };
+                tokio::spawn(block());
+                block().await
+            })
+        });
+        let Outcome::Failed { law: "", message } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(message, "hung: no end after 100ms");
     }
 
     #[test]
