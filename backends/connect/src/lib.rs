@@ -9,7 +9,9 @@
 //! This is a library that several engines use, not an engine: it fills no port. [`Dialer`] is the one
 //! seam that a simulation replaces; its [`Io`] is tokio's, which is why it is no port of `onex-spi`.
 //!
-//! Known gap: no TLS yet; [`Connector::connect_to`] refuses `https` before any effect.
+//! Known gaps: no TLS yet, [`Connector::connect_to`] refuses `https` before any effect. Addresses are dialled one after
+//! the other: a silent one uses up the time of those behind it. The system's resolver does not tell a name that does not
+//! exist from a name server that does not answer: both are `NotFound`.
 #![forbid(unsafe_code)]
 
 mod connector;

@@ -12,7 +12,8 @@ use crate::kafka::{KafkaConfig, MemoryKafka};
 
 /// Offers the memory engines under the name `memory`.
 ///
-/// The ports that one provider opens share one world: a transport reaches the server of the same provider.
+/// The ports that one provider opens share one world: a transport reaches the server of the same provider. The section that
+/// is opened first, or the handle that was given, makes it: `log`, `default_partitions` and the clock are read there alone.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryProvider {
     http: Arc<OnceLock<MemoryHttp>>,
