@@ -87,7 +87,7 @@ pub struct KafkaMetrics {
 
 /// Hears about changes of an assignment, between two polls, on the poller's task.
 ///
-/// Errors are traced and do not stop the change.
+/// An error does not stop the change; the caller of `consume_messages` gets it.
 #[async_trait]
 pub trait RebalanceListener: fmt::Debug + Send + Sync + 'static {
     /// These partitions came; `consumer` may seek before the first record.
