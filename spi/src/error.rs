@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bridge::BridgeFault;
 use crate::http::HttpFault;
 use crate::kafka::KafkaFault;
 
@@ -69,6 +70,8 @@ pub enum Detail {
     Http(HttpFault),
     /// Kafka: the broker's code and what the object needs now.
     Kafka(KafkaFault),
+    /// Bridge: reason, rule, column.
+    Bridge(BridgeFault),
 }
 
 /// The one error of onex: one word wide, cheap to clone, so that one end can be told to many waiters.
@@ -218,6 +221,15 @@ impl Error {
     pub fn kafka(&self) -> Option<&KafkaFault> {
         match &self.0.detail {
             Detail::Kafka(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
+    /// The bridge's part, if there is one.
+    #[must_use]
+    pub fn bridge(&self) -> Option<&BridgeFault> {
+        match &self.0.detail {
+            Detail::Bridge(fault) => Some(fault),
             _ => None,
         }
     }

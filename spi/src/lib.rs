@@ -1,11 +1,11 @@
 //! Traits for networking that a service codes against once and swaps underneath at will.
 //!
 //! ```text
-//!   your service ── Arc<dyn HttpClient>, Arc<dyn KafkaClient>, Arc<dyn CircuitBreaker>
+//!   your service ── Arc<dyn HttpClient>, Arc<dyn KafkaClient>, Arc<dyn CircuitBreaker>, Arc<dyn CommunicationBridge>
 //!        │                        callers' ports
 //!        ▼
-//!   policy crates ─ http-client, kafka-client         written once, over engine ports
-//!        │                        engine ports: HttpTransport, HttpServer, KafkaDriver, ..
+//!   policy crates ─ http-client, kafka-client, bridge written once, over engine ports
+//!        │                        engine ports: HttpTransport, HttpServer, KafkaDriver, BridgeProtocol
 //!        ▼
 //!   engines ─────── memory, hyper, reqwest, rdkafka, native breaker, yours
 //! ```
@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+pub mod bridge;
 mod clock;
 mod error;
 mod features;

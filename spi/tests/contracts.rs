@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use onex_spi::breaker::{Circuit, CircuitBreaker, CircuitBreakerConfig};
+use onex_spi::bridge::{BridgeProtocol, BridgeSource, BridgeTarget, CommunicationBridge};
 use onex_spi::http::{
     HttpClient, HttpServer, HttpService, HttpServing, HttpTimeouts, HttpTransport, RetryPolicy,
 };
@@ -43,6 +44,10 @@ fn every_call_of_a_port_that_waits_documents_its_cancellation() {
     shared::<dyn ConsumerDriver>();
     shared::<dyn CircuitBreaker>();
     shared::<dyn Circuit>();
+    shared::<dyn CommunicationBridge>();
+    shared::<dyn BridgeProtocol>();
+    shared::<dyn BridgeSource>();
+    shared::<dyn BridgeTarget>();
 
     let mut files = Vec::new();
     sources(&root().join("spi/src"), &mut files);

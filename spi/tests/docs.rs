@@ -108,6 +108,8 @@ fn the_errors_page_maps_every_variant() {
         ("http", "HttpReason", 17),
         ("http", "HttpPhase", 7),
         ("kafka", "Recovery", 4),
+        ("bridge", "BridgeReason", 8),
+        ("bridge", "DeadReason", 8),
     ];
     for (folder, name, count) in enums {
         let text = if folder.is_empty() { read("spi/src/error.rs") } else { source(folder) };
