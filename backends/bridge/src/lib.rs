@@ -1,0 +1,3 @@
+//! Moves messages between protocols: the [`CommunicationBridge`](onex_spi::bridge::CommunicationBridge) over any
+//! [`BridgeProtocol`](onex_spi::bridge::BridgeProtocol).
+#![forbid(unsafe_code)]
