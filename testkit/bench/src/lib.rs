@@ -5,6 +5,7 @@
 //!  round 2: ours n operations, raw n operations      ratio 2      ─► median, least and greatest ratio
 //!  ..                                                ..              allocations per operation of each
 //! ```
+//! With `ONEX_BENCH_INSTRUCTIONS=1` it also counts the instructions of each under callgrind (valgrind must be there).
 //!
 //! Absolute times on a shared machine drift; the ratio of two runs that stand side by side does so less. Quote the
 //! median ratio, and distrust it where least and greatest are far apart.
@@ -21,7 +22,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod instructions;
+
 use std::time::{Duration, Instant};
+
+use crate::instructions::Only;
 
 /// A comparison to be run.
 #[derive(Clone, Debug)]
@@ -53,9 +58,17 @@ impl Comparison {
 
     /// Runs both sides in turn after one round of warm-up; each closure runs as many operations as it is told.
     ///
-    /// Allocations are those of the calling thread: drive async code on a current-thread runtime.
+    /// Allocations and instructions are those of the calling thread, the first of the process: drive async code on a
+    /// current-thread runtime, and servers on threads of their own.
     pub fn run(self, mut raw: impl FnMut(u64), mut ours: impl FnMut(u64)) -> Row {
         let operations = self.operations;
+        if let Some(only) = Only::asked() {
+            if only.is_of(&self.name) {
+                let side: &mut dyn FnMut(u64) = if only.side == "raw" { &mut raw } else { &mut ours };
+                side(only.operations);
+            }
+            return Row::empty(self.name);
+        }
         let per_operation = |count: u64| count as f64 / operations as f64;
         raw(operations);
         ours(operations);
@@ -75,6 +88,8 @@ impl Comparison {
         let nanos = |time: Duration| time.as_nanos() as f64 / operations as f64;
         let ratios =
             sorted(pairs.iter().map(|(raw, ours)| nanos(*ours) / nanos(*raw).max(f64::MIN_POSITIVE)));
+        let raw_instructions = instructions::per_operation(&self.name, "raw");
+        let our_instructions = instructions::per_operation(&self.name, "ours");
         Row {
             name: self.name,
             raw_nanos: median(&sorted(pairs.iter().map(|(raw, _)| nanos(*raw)))),
@@ -84,6 +99,8 @@ impl Comparison {
             greatest: ratios[ratios.len() - 1],
             raw_allocations,
             our_allocations,
+            raw_instructions,
+            our_instructions,
         }
     }
 }
@@ -124,6 +141,28 @@ pub struct Row {
     pub raw_allocations: f64,
     /// Our allocations.
     pub our_allocations: f64,
+    /// The raw engine's instructions, where they were asked for.
+    pub raw_instructions: Option<f64>,
+    /// Our instructions, where they were asked for.
+    pub our_instructions: Option<f64>,
+}
+
+impl Row {
+    /// The row of a process that measures nothing itself.
+    fn empty(name: String) -> Self {
+        Self {
+            name,
+            raw_nanos: 0.0,
+            our_nanos: 0.0,
+            ratio: 0.0,
+            least: 0.0,
+            greatest: 0.0,
+            raw_allocations: 0.0,
+            our_allocations: 0.0,
+            raw_instructions: None,
+            our_instructions: None,
+        }
+    }
 }
 
 /// Renders rows as a Markdown table, as `docs/performance.md` holds it.
@@ -138,7 +177,10 @@ pub fn table(rows: &[Row]) -> String {
         "ours / raw (least - greatest)",
         "raw allocations",
         "our allocations",
+        "raw instructions",
+        "our instructions",
     ]);
+    let counted = |count: Option<f64>| count.map_or_else(|| "-".to_owned(), |count| format!("{count:.0}"));
     for row in rows {
         table.add_row([
             row.name.clone(),
@@ -147,6 +189,8 @@ pub fn table(rows: &[Row]) -> String {
             format!("{:.2} ({:.2} - {:.2})", row.ratio, row.least, row.greatest),
             format!("{:.2}", row.raw_allocations),
             format!("{:.2}", row.our_allocations),
+            counted(row.raw_instructions),
+            counted(row.our_instructions),
         ]);
     }
     table.to_string()
