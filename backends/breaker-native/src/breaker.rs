@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use onex_spi::breaker::{
-    BreakerCapabilities, BreakerFeature, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitMetrics,
-    CircuitStatus,
+    BreakerCapabilities, BreakerFeature, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitListener,
+    CircuitMetrics, CircuitSnapshot, CircuitStatus,
 };
 use onex_spi::{Clock, Error, Features, Health, Lifecycle, Result};
 
@@ -136,7 +136,7 @@ impl CircuitBreaker for NativeBreaker {
     }
 
     fn configure_circuit_breaker(&self, name: &str, config: CircuitBreakerConfig) -> Result<()> {
-        config.validate()?;
+        config.check("breaker.configure", self.capabilities.features)?;
         self.own_circuit("breaker.configure", name)?.configure(config);
         Ok(())
     }
@@ -154,6 +154,19 @@ impl CircuitBreaker for NativeBreaker {
     fn force_circuit_closed(&self, name: &str) -> Result<()> {
         self.known("breaker.force_closed", name)?.force(State::ForcedClosed);
         Ok(())
+    }
+
+    fn listen(&self, _listener: Arc<dyn CircuitListener>) -> Result<()> {
+        self.capabilities.features.require("breaker.listen", BreakerFeature::Listeners)
+    }
+
+    fn circuit_snapshot(&self, name: &str) -> Result<CircuitSnapshot> {
+        self.capabilities.features.require("breaker.snapshot", BreakerFeature::Snapshots)?;
+        Ok(CircuitSnapshot::new(self.known("breaker.snapshot", name)?.status()))
+    }
+
+    fn restore_circuit(&self, _name: &str, _snapshot: &CircuitSnapshot) -> Result<()> {
+        self.capabilities.features.require("breaker.restore", BreakerFeature::Snapshots)
     }
 }
 

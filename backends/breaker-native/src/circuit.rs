@@ -218,7 +218,7 @@ impl NativeCircuit {
     fn settle_call(&self, era: u64, outcome: Outcome) {
         match outcome {
             Outcome::Success => self.end_the_run(era),
-            Outcome::Failure | Outcome::TimedOut => self.count_failure(era),
+            Outcome::Failure | Outcome::TimedOut | Outcome::Trip { .. } => self.count_failure(era),
             Outcome::Ignored | Outcome::Cancelled => {}
         }
     }
@@ -278,7 +278,9 @@ impl NativeCircuit {
             Outcome::Success if successes >= self.config.load().success_threshold => {
                 Some((State::Closed { failures: 0 }, TransitionCause::Recovery))
             }
-            Outcome::Failure | Outcome::TimedOut => Some((self.opened(now), TransitionCause::Failure)),
+            Outcome::Failure | Outcome::TimedOut | Outcome::Trip { .. } => {
+                Some((self.opened(now), TransitionCause::Failure))
+            }
             Outcome::Success | Outcome::Ignored | Outcome::Cancelled => None,
         };
         let change = match end {
@@ -347,6 +349,10 @@ impl Circuit for NativeCircuit {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos)),
         }
+    }
+
+    fn config(&self) -> CircuitBreakerConfig {
+        **self.config.load()
     }
 }
 

@@ -20,7 +20,7 @@ const MOST_CIRCUITS: usize = 1_000_000;
 /// open_time = "30s"
 /// ```
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Circuits, 1 to 1,000,000; one more is refused. Default 1,024.

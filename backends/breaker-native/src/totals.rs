@@ -25,7 +25,7 @@ impl From<Outcome> for Count {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Success => Self::Success,
-            Outcome::Failure => Self::Failure,
+            Outcome::Failure | Outcome::Trip { .. } => Self::Failure,
             Outcome::TimedOut => Self::TimedOut,
             Outcome::Ignored => Self::Ignored,
             Outcome::Cancelled => Self::Cancelled,

@@ -46,6 +46,11 @@ impl<'a, C: Circuit + ?Sized> Permit<'a, C> {
         self.settle(Outcome::Failure);
     }
 
+    /// Settles the call as failed in a way that opens the circuit at once, for `wait` where it is given (R20).
+    pub fn trip(self, wait: Option<Duration>) {
+        self.settle(Outcome::Trip { wait });
+    }
+
     fn settle_once(&mut self, outcome: Outcome) {
         if let Some(ticket) = self.ticket.take() {
             self.circuit.settle(ticket, outcome);

@@ -19,11 +19,12 @@ pub enum CircuitState {
 
 /// The state of a circuit and whether it was forced into it (R8).
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CircuitStatus {
     /// The state.
     pub state: CircuitState,
     /// Whether it was forced.
+    #[serde(default)]
     pub forced: bool,
 }
 
@@ -45,8 +46,12 @@ impl CircuitStatus {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransitionCause {
-    /// Failures reached the threshold, or a probe failed.
+    /// Failures reached the threshold or their rate, or a probe failed.
     Failure,
+    /// Slow calls reached their rate, or a probe was slow (R18).
+    SlowCalls,
+    /// A result that opens at once (R20).
+    Trip,
     /// The open time passed and a probe was admitted.
     Probe,
     /// Enough probes succeeded.
@@ -55,6 +60,8 @@ pub enum TransitionCause {
     Reset,
     /// `force_circuit_open` or `force_circuit_closed`.
     Force,
+    /// `restore_circuit`.
+    Restore,
 }
 
 /// One change of state.
@@ -87,6 +94,18 @@ impl Transition {
     }
 }
 
+/// What a window holds (R18).
+#[allow(clippy::exhaustive_structs, reason = "the three numbers of which rates are made")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WindowCounts {
+    /// Calls that succeeded, failed or ran out of time.
+    pub calls: u64,
+    /// Those that failed or ran out of time.
+    pub failures: u64,
+    /// Those that were slow, whatever they came to.
+    pub slow: u64,
+}
+
 /// A snapshot of a circuit; totals never fall.
 ///
 /// At rest `admitted = success + failure + timeout + ignored + cancelled + abandoned` counts; timeouts are counted beside failures, not
@@ -112,10 +131,18 @@ pub struct CircuitMetrics {
     pub abandoned_count: u64,
     /// Calls that were turned away.
     pub rejected_count: u64,
+    /// Calls that were let through only because the circuit is observed (R23); they are among the admitted.
+    pub would_reject_count: u64,
+    /// Calls that succeeded, failed or ran out of time, and were slow; counted where slow calls are looked at.
+    pub slow_count: u64,
     /// Failures in a row that count towards opening now.
     pub consecutive_failures: u32,
     /// Successful probes that count towards closing now.
     pub probe_successes: u32,
+    /// What the window holds now; `None` where the policy has none.
+    pub window: Option<WindowCounts>,
+    /// Openings since the circuit was closed last (R19).
+    pub openings: u32,
     /// Changes of state, ever.
     pub state_transitions: u64,
     /// The last 32 changes, oldest first.
@@ -138,8 +165,12 @@ impl CircuitMetrics {
             cancelled_count: 0,
             abandoned_count: 0,
             rejected_count: 0,
+            would_reject_count: 0,
+            slow_count: 0,
             consecutive_failures: 0,
             probe_successes: 0,
+            window: None,
+            openings: 0,
             state_transitions: 0,
             recent_transitions: Vec::new(),
             retry_after: None,

@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CircuitBreakerConfig, CircuitMetrics, CircuitStatus, Rejection};
+use super::{
+    CircuitBreakerConfig, CircuitListener, CircuitMetrics, CircuitSnapshot, CircuitStatus, Rejection,
+};
 use crate::features::features;
 use crate::{Clock, Features, Lifecycle, Result};
 
@@ -19,6 +21,11 @@ pub enum Outcome {
     Failure,
     /// It ran out of time; counts as a failure.
     TimedOut,
+    /// It failed, and its result speaks for all calls, such as 429 or 503 with `Retry-After`: opens at once (R20).
+    Trip {
+        /// For how long, at most [`trip_wait_cap`](CircuitBreakerConfig::trip_wait_cap); `None` = as long as any opening.
+        wait: Option<Duration>,
+    },
     /// Its result says nothing about the other side (R11).
     Ignored,
     /// It was dropped (R3).
@@ -79,6 +86,9 @@ pub trait Circuit: fmt::Debug + Send + Sync + 'static {
 
     /// The time limit of a call that brings none of its own.
     fn call_timeout(&self) -> Option<Duration>;
+
+    /// The configuration in force.
+    fn config(&self) -> CircuitBreakerConfig;
 }
 
 const _: fn(&dyn Circuit) = |_| ();
@@ -91,9 +101,42 @@ pub enum BreakerFeature {
     InjectedClock,
     /// A new configuration keeps state, era and counters (R12).
     Reconfiguration,
+    /// Listeners are told of changes (R14).
+    Listeners,
+    /// Idle circuits make room for new ones (R15).
+    Eviction,
+    /// Rates over a window of calls (R18).
+    CountWindow,
+    /// Rates over a window of time (R18).
+    TimeWindow,
+    /// A rate of slow calls (R18).
+    SlowCalls,
+    /// Openings that grow, with chance (R19).
+    OpenBackoff,
+    /// A result opens at once for a time of its own (R20); where this is not declared it is one failure.
+    TripAtOnce,
+    /// State is kept and given back (R21).
+    Snapshots,
+    /// Names that fit a pattern share a configuration (R22).
+    Templates,
+    /// A circuit that only counts what it would do (R23).
+    ObserveOnly,
 }
 
-features!(BreakerFeature { InjectedClock, Reconfiguration });
+features!(BreakerFeature {
+    InjectedClock,
+    Reconfiguration,
+    Listeners,
+    Eviction,
+    CountWindow,
+    TimeWindow,
+    SlowCalls,
+    OpenBackoff,
+    TripAtOnce,
+    Snapshots,
+    Templates,
+    ObserveOnly,
+});
 
 /// The bounds of a breaker.
 #[non_exhaustive]
@@ -160,7 +203,8 @@ pub trait CircuitBreaker: Lifecycle {
     /// Gives a circuit its configuration, making the circuit where it is new (R12).
     ///
     /// # Errors
-    /// `InvalidInput` naming field, value and range, the configuration in force stays; else those of [`circuit`](Self::circuit).
+    /// `InvalidInput` naming field, value and range; `Unsupported` for one that needs a feature which is not declared; the
+    /// configuration in force stays; else those of [`circuit`](Self::circuit).
     fn configure_circuit_breaker(&self, name: &str, config: CircuitBreakerConfig) -> Result<()>;
 
     /// Closes a circuit from any state (R9).
@@ -180,6 +224,25 @@ pub trait CircuitBreaker: Lifecycle {
     /// # Errors
     /// `NotFound` for an unknown name.
     fn force_circuit_closed(&self, name: &str) -> Result<()>;
+
+    /// Tells `listener` of every change from now on, for as long as the breaker lives (R14).
+    ///
+    /// # Errors
+    /// `Unsupported`, with no effect, where [`BreakerFeature::Listeners`] is not declared.
+    fn listen(&self, listener: Arc<dyn CircuitListener>) -> Result<()>;
+
+    /// The state of a circuit, to be kept; changes nothing (R21).
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name; `Unsupported` where [`BreakerFeature::Snapshots`] is not declared.
+    fn circuit_snapshot(&self, name: &str) -> Result<CircuitSnapshot>;
+
+    /// Gives a circuit a state that was kept, making the circuit where it is new; begins an era, totals stay (R21).
+    ///
+    /// # Errors
+    /// `InvalidInput` for what no circuit can be; `Unsupported`, with no effect, where [`BreakerFeature::Snapshots`] is not
+    /// declared; else those of [`circuit`](Self::circuit).
+    fn restore_circuit(&self, name: &str, snapshot: &CircuitSnapshot) -> Result<()>;
 }
 
 const _: fn(&dyn CircuitBreaker) = |_| ();

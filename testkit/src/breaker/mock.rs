@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use onex_spi::breaker::{
-    BreakerCapabilities, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitMetrics, CircuitStatus,
+    BreakerCapabilities, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitListener, CircuitMetrics,
+    CircuitSnapshot, CircuitStatus,
 };
 use onex_spi::{Health, Lifecycle, Result};
 
@@ -49,6 +50,9 @@ mockall::mock! {
         fn reset_circuit_breaker(&self, name: &str) -> Result<()>;
         fn force_circuit_open(&self, name: &str) -> Result<()>;
         fn force_circuit_closed(&self, name: &str) -> Result<()>;
+        fn listen(&self, listener: Arc<dyn CircuitListener>) -> Result<()>;
+        fn circuit_snapshot(&self, name: &str) -> Result<CircuitSnapshot>;
+        fn restore_circuit(&self, name: &str, snapshot: &CircuitSnapshot) -> Result<()>;
     }
 }
 

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onex_spi::breaker::{CircuitBreaker, CircuitBreakerConfig};
+use onex_spi::breaker::{CircuitBreaker, CircuitBreakerConfig, CircuitTemplate};
 use onex_spi::{Clock, Result};
 
 pub use self::world::World;
@@ -53,6 +53,8 @@ pub struct BreakerSetup {
     pub seed: u64,
     /// The configuration of a circuit that is given none: 3 failures open, 2 probes close, 2 at a time, 10 s open.
     pub defaults: CircuitBreakerConfig,
+    /// Configurations by pattern, for a breaker that declares templates.
+    pub templates: Vec<CircuitTemplate>,
     /// The most circuits.
     pub max_circuits: usize,
 }
@@ -67,7 +69,14 @@ impl BreakerSetup {
             .with_success_threshold(2)
             .with_half_open_max_calls(2)
             .with_open_time(Duration::from_secs(10));
-        Self { clock: Arc::new(manual.clone()), manual, seed, defaults, max_circuits: 64 }
+        Self {
+            clock: Arc::new(manual.clone()),
+            manual,
+            seed,
+            defaults,
+            templates: Vec::new(),
+            max_circuits: 64,
+        }
     }
 }
 

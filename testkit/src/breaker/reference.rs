@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use onex_spi::breaker::{
-    BreakerCapabilities, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitMetrics, CircuitState,
-    CircuitStatus, Outcome, Rejection, Ticket, Transition, TransitionCause,
+    BreakerCapabilities, BreakerFeature, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitListener,
+    CircuitMetrics, CircuitSnapshot, CircuitState, CircuitStatus, Outcome, Rejection, Ticket, Transition,
+    TransitionCause,
 };
 use onex_spi::{Clock, Error, ErrorKind, Features, Health, Lifecycle, Result};
 
@@ -42,7 +43,9 @@ impl ReferenceBreaker {
     #[must_use]
     pub fn new(setup: BreakerSetup) -> Self {
         let BreakerSetup { clock, defaults, max_circuits, .. } = setup;
-        let capabilities = BreakerCapabilities::new(Features::all(), clock.grain(), max_circuits);
+        let features =
+            Features::none().with(BreakerFeature::InjectedClock).with(BreakerFeature::Reconfiguration);
+        let capabilities = BreakerCapabilities::new(features, clock.grain(), max_circuits);
         Self { clock, defaults, capabilities, registry: Mutex::default() }
     }
 
@@ -113,7 +116,7 @@ impl CircuitBreaker for ReferenceBreaker {
     }
 
     fn configure_circuit_breaker(&self, name: &str, config: CircuitBreakerConfig) -> Result<()> {
-        config.validate()?;
+        config.check("breaker.configure", self.capabilities.features)?;
         self.made(name)?.model().config = config;
         Ok(())
     }
@@ -135,6 +138,19 @@ impl CircuitBreaker for ReferenceBreaker {
         let circuit = self.known(name)?;
         circuit.model().force(CircuitState::Closed, self.clock.now());
         Ok(())
+    }
+
+    fn listen(&self, _listener: Arc<dyn CircuitListener>) -> Result<()> {
+        self.capabilities.features.require("breaker.listen", BreakerFeature::Listeners)
+    }
+
+    fn circuit_snapshot(&self, name: &str) -> Result<CircuitSnapshot> {
+        self.capabilities.features.require("breaker.snapshot", BreakerFeature::Snapshots)?;
+        Ok(CircuitSnapshot::new(self.known(name)?.status()))
+    }
+
+    fn restore_circuit(&self, _name: &str, _snapshot: &CircuitSnapshot) -> Result<()> {
+        self.capabilities.features.require("breaker.restore", BreakerFeature::Snapshots)
     }
 }
 
@@ -190,6 +206,10 @@ impl Circuit for ReferenceCircuit {
 
     fn call_timeout(&self) -> Option<Duration> {
         self.model().config.call_timeout
+    }
+
+    fn config(&self) -> CircuitBreakerConfig {
+        self.model().config
     }
 }
 
@@ -323,7 +343,7 @@ impl Model {
         let totals = &mut self.totals;
         *match outcome {
             Outcome::Success => &mut totals.success_count,
-            Outcome::Failure => &mut totals.failure_count,
+            Outcome::Failure | Outcome::Trip { .. } => &mut totals.failure_count,
             Outcome::TimedOut => &mut totals.timeout_count,
             Outcome::Ignored => &mut totals.ignored_count,
             Outcome::Cancelled => &mut totals.cancelled_count,
@@ -333,7 +353,7 @@ impl Model {
         }
         match (self.phase, outcome) {
             (Phase::Closed { .. }, Outcome::Success) => self.phase = Phase::Closed { failures: 0 },
-            (Phase::Closed { failures }, Outcome::Failure | Outcome::TimedOut) => {
+            (Phase::Closed { failures }, Outcome::Failure | Outcome::TimedOut | Outcome::Trip { .. }) => {
                 let failures = failures + 1;
                 self.phase = Phase::Closed { failures };
                 if failures >= self.config.failure_threshold {
@@ -347,7 +367,9 @@ impl Model {
                     self.go(Phase::Closed { failures: 0 }, TransitionCause::Recovery, now);
                 }
             }
-            (Phase::HalfOpen { .. }, Outcome::Failure | Outcome::TimedOut) => self.open(now),
+            (Phase::HalfOpen { .. }, Outcome::Failure | Outcome::TimedOut | Outcome::Trip { .. }) => {
+                self.open(now)
+            }
             _ => {}
         }
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use onex_spi::breaker::{
-    BreakerCapabilities, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitMetrics, CircuitStatus,
+    BreakerCapabilities, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitListener, CircuitMetrics,
+    CircuitSnapshot, CircuitStatus,
 };
 use onex_spi::http::{
     HttpCapabilities, HttpRequest, HttpResponse, HttpServer, HttpService, HttpServing, HttpTransport,
@@ -342,6 +343,18 @@ impl CircuitBreaker for FakeEngine {
     }
 
     fn force_circuit_closed(&self, _name: &str) -> Result<()> {
+        refused()
+    }
+
+    fn listen(&self, _listener: Arc<dyn CircuitListener>) -> Result<()> {
+        refused()
+    }
+
+    fn circuit_snapshot(&self, _name: &str) -> Result<CircuitSnapshot> {
+        refused()
+    }
+
+    fn restore_circuit(&self, _name: &str, _snapshot: &CircuitSnapshot) -> Result<()> {
         refused()
     }
 }

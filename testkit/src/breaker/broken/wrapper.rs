@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use onex_spi::breaker::{
-    BreakerCapabilities, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitMetrics, CircuitState,
-    CircuitStatus, Outcome, Rejection, Ticket,
+    BreakerCapabilities, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitListener, CircuitMetrics,
+    CircuitSnapshot, CircuitState, CircuitStatus, Outcome, Rejection, Ticket,
 };
 use onex_spi::{Clock, Health, Lifecycle, Result};
 
@@ -45,6 +45,14 @@ pub(super) trait Twist: fmt::Debug + Default + Send + Sync + 'static {
 
     fn force_closed(&self, good: &dyn CircuitBreaker, name: &str) -> Result<()> {
         good.force_circuit_closed(name)
+    }
+
+    fn listen(&self, good: &Arc<dyn CircuitBreaker>, listener: Arc<dyn CircuitListener>) -> Result<()> {
+        good.listen(listener)
+    }
+
+    fn restore(&self, good: &dyn CircuitBreaker, name: &str, snapshot: &CircuitSnapshot) -> Result<()> {
+        good.restore_circuit(name, snapshot)
     }
 
     /// Whether `close` reaches the good breaker.
@@ -154,6 +162,18 @@ impl<T: Twist> CircuitBreaker for Changed<T> {
     fn force_circuit_closed(&self, name: &str) -> Result<()> {
         self.twist.force_closed(&*self.good, name)
     }
+
+    fn listen(&self, listener: Arc<dyn CircuitListener>) -> Result<()> {
+        self.twist.listen(&self.good, listener)
+    }
+
+    fn circuit_snapshot(&self, name: &str) -> Result<CircuitSnapshot> {
+        self.good.circuit_snapshot(name)
+    }
+
+    fn restore_circuit(&self, name: &str, snapshot: &CircuitSnapshot) -> Result<()> {
+        self.twist.restore(&*self.good, name, snapshot)
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -204,5 +224,9 @@ impl<T: Twist> Circuit for ChangedCircuit<T> {
 
     fn call_timeout(&self) -> Option<Duration> {
         self.inner.good.call_timeout()
+    }
+
+    fn config(&self) -> CircuitBreakerConfig {
+        self.inner.good.config()
     }
 }
