@@ -33,6 +33,15 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
 const _: fn(&dyn Clock) = |_| ();
 
+impl dyn Clock {
+    /// The instant `within` from now; one that no clock can tell is a century away.
+    #[must_use]
+    pub fn after(&self, within: Duration) -> Instant {
+        const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        self.now() + within.min(CENTURY)
+    }
+}
+
 /// One timer that is moved, never re-made.
 pub trait Timer: Send {
     /// Completes once the clock has reached `deadline`; a changed `deadline` re-arms the timer.
@@ -113,6 +122,13 @@ mod tokio_clock {
             std::future::poll_fn(|cx| timer.poll_at(start + Duration::from_secs(1), cx)).await;
             std::future::poll_fn(|cx| timer.poll_at(start + Duration::from_secs(5), cx)).await;
             assert_eq!(clock.now() - start, Duration::from_secs(5));
+        }
+
+        #[tokio::test(start_paused = true)]
+        async fn a_wait_without_end_has_an_instant_too() {
+            let clock: &dyn Clock = &TokioClock::new();
+            assert_eq!(clock.after(Duration::from_secs(5)), clock.now() + Duration::from_secs(5));
+            assert!(clock.after(Duration::MAX) > clock.now() + Duration::from_secs(1 << 30));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -252,18 +253,24 @@ impl Error {
 
     /// Finds an `Error` of ours in a chain of sources, where an engine wrapped one that we handed it.
     #[must_use]
-    pub fn find_in(mut chain: &(dyn StdError + 'static)) -> Option<Self> {
-        loop {
-            if let Some(ours) = chain.downcast_ref::<Self>() {
-                return Some(ours.clone());
-            }
-            // io::Error hides its payload from the source chain and shows the payload's source instead.
-            let hidden = chain.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            if let Some(ours) = hidden.and_then(|inner| Self::find_in(inner)) {
-                return Some(ours);
-            }
-            chain = chain.source()?;
+    pub fn find_in(chain: &(dyn StdError + 'static)) -> Option<Self> {
+        find_source::<Self>(chain).cloned()
+    }
+}
+
+/// Finds the first `T` in a chain of sources, also behind an [`io::Error`], which hides what it wraps.
+#[must_use]
+pub fn find_source<'a, T: StdError + 'static>(mut chain: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    loop {
+        if let Some(found) = chain.downcast_ref() {
+            return Some(found);
         }
+        // The source chain of an `io::Error` shows the payload's source instead of the payload.
+        let hidden = chain.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        chain = match hidden {
+            Some(hidden) => hidden,
+            None => chain.source()?,
+        };
     }
 }
 

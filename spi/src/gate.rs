@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use crate::{Clock, Error, ErrorKind, Result, Timer};
+use crate::{Clock, Error, ErrorKind, Health, Result, Timer};
 
 /// Knows who is inside, refuses newcomers once it is closed, and cuts whoever is left when the time of the close is over.
 ///
@@ -22,7 +22,7 @@ use crate::{Clock, Error, ErrorKind, Result, Timer};
 /// ```
 /// use std::sync::Arc;
 /// use std::time::Duration;
-/// use onex_spi::{Clock, Error, ErrorKind, Gate, Result};
+/// use onex_spi::{Gate, Result};
 ///
 /// struct Greeter(Gate);
 ///
@@ -31,7 +31,7 @@ use crate::{Clock, Error, ErrorKind, Result, Timer};
 ///         let mut pass = self.0.enter("greeter.greet")?;
 ///         tokio::select! {
 ///             greeting = async { "hello".to_owned() } => Ok(greeting),
-///             () = pass.cut() => Err(Error::new(ErrorKind::Closed, "greeter.greet", "closed while it greeted")),
+///             () = pass.cut() => Err(pass.cut_error("greeter.greet")),
 ///         }
 ///     }
 /// }
@@ -107,6 +107,15 @@ impl Gate {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.state().phase != Phase::Open
+    }
+
+    /// What [`Lifecycle::health`](crate::Lifecycle::health) tells of something that works until it is closed.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        if self.is_closed() {
+            return Health::Unhealthy(format!("{} is closed", self.0.what));
+        }
+        Health::Healthy
     }
 
     /// How many are inside.
@@ -203,6 +212,13 @@ impl Pass {
     /// The pass stays valid.
     pub async fn cut(&mut self) {
         std::future::poll_fn(|cx| self.poll_cut(cx)).await;
+    }
+
+    /// The error of a call that was cut: [`ErrorKind::Closed`], and whether it happened all the same is not known.
+    #[must_use]
+    pub fn cut_error(&self, operation: &'static str) -> Error {
+        let message = format!("{} was closed while the call ran; open a new one", self.0.gate.0.what);
+        Error::new(ErrorKind::Closed, operation, message)
     }
 }
 
@@ -379,6 +395,7 @@ mod tests {
         gate.cut();
         both.await.expect("no panic");
         assert!(gate.is_closed() && gate.inside() == 0);
+        assert_eq!(gate.health(), Health::Unhealthy("the thing is closed".to_owned()));
         gate.stay().cut().await;
     }
 

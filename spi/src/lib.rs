@@ -35,7 +35,7 @@ pub mod provider;
 #[cfg(feature = "tokio")]
 pub use clock::TokioClock;
 pub use clock::{Clock, Timer};
-pub use error::{Detail, Effect, Error, ErrorKind, Result};
+pub use error::{Detail, Effect, Error, ErrorKind, Result, find_source};
 pub use features::{Feature, Features};
 pub use gate::{Gate, Pass};
 pub use lifecycle::{Health, Lifecycle};

@@ -13,12 +13,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use onex_spi::Clock;
-use onex_spi::http::Resolver;
+use onex_spi::http::{Resolver, connect_timed_out};
 use reqwest::dns::{Name, Resolve, Resolving};
 use tower_layer::Layer;
 use tower_service::Service;
-
-use crate::error;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -110,7 +108,7 @@ where
             let connection = tokio::select! {
                 biased;
                 connection = connecting => connection,
-                () = late => Err(error::connect_timed_out(limit).into()),
+                () = late => Err(connect_timed_out(limit).into()),
             };
             let count = if connection.is_ok() { &dials.opened } else { &dials.errors };
             count.fetch_add(1, Ordering::Relaxed);

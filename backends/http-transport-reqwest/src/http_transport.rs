@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use onex_spi::http::{
-    HttpCapabilities, HttpFeature, HttpRequest, HttpResponse, HttpService, HttpTransport, HttpUrl, PoolStats,
-    Resolver, StatsSource,
+    HttpBody, HttpCapabilities, HttpFeature, HttpRequest, HttpResponse, HttpService, HttpTransport, HttpUrl,
+    PoolStats, Resolver, StatsSource,
 };
 use onex_spi::{Clock, Error, ErrorKind, Features, Gate, Health, Lifecycle, Result};
 
 use crate::dial::{DialLayer, Dials, Names, Note};
-use crate::{Config, body, error, request};
+use crate::{Config, error, request};
 
 const OPERATION: &str = "http.exchange";
 
@@ -91,22 +91,19 @@ impl HttpService for ReqwestTransport {
         let (url, response) = tokio::select! {
             biased;
             sent = self.send(request) => sent?,
-            () = pass.cut() => return Err(error::cut_by_close()),
+            () = pass.cut() => return Err(pass.cut_error(OPERATION)),
         };
         let (mut head, inner) = http::Response::<reqwest::Body>::from(response).into_parts();
         // What reqwest leaves there is its own.
         head.extensions.clear();
-        Ok(HttpResponse::from_head(head, body::of(inner, pass).await, Some(url)))
+        Ok(HttpResponse::from_head(head, HttpBody::arriving(inner, pass, error::body).await, Some(url)))
     }
 }
 
 #[async_trait]
 impl Lifecycle for ReqwestTransport {
     async fn health(&self) -> Health {
-        if self.gate.is_closed() {
-            return Health::Unhealthy("the transport is closed".to_owned());
-        }
-        Health::Healthy
+        self.gate.health()
     }
 
     async fn close(&self, within: Duration) -> Result<()> {

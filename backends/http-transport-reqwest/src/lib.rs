@@ -22,7 +22,6 @@
 //! - The close of a connection follows the drop of its exchange, at the next turn of its task.
 #![forbid(unsafe_code)]
 
-mod body;
 mod config;
 mod dial;
 mod error;

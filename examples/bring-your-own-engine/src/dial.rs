@@ -1,34 +1,41 @@
-//! An `HttpTransport` for `http://` on hyper's connections.
+//! An `HttpTransport` for `http://` on the pooled client of `hyper-util`.
 //!
 //! ```text
-//!  exchange ─► framed      refuse headers that contradict the body; Host, Content-Length
-//!           ─► pool        an idle connection to the authority, else dial
-//!           ─► Connection  send; the exchange itself drives hyper, there are no tasks
-//!           ─► Answer      the body drives it on; read to its end ─► idle again, dropped or failed ─► gone
+//!  exchange ─► frame (the SPI's) ─► Client: an idle connection, else Dial ─► Stream
+//!           ◄─ HttpBody::arriving (the SPI's) ◄─ head
 //! ```
 //!
-//! Known gaps, the price of having no tasks: nobody watches an idle connection, so one that its server closed is
-//! noticed at the next use, or thrown out 60 s later by the next answer; and an answer that a close cuts lets go of
-//! its connection when its body is next read or dropped. No TLS, no HTTP/2, no `CONNECT`, no bound on connections.
+//! Known gaps: no TLS, no HTTP/2, no `CONNECT`, no bound on connections, which nobody counts. The time of an idle
+//! connection runs on tokio's clock. A request that certainly was not sent is told as one that may have been.
 
+use std::future::pending;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
-use http_body::Body;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Extensions, Request, Uri};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, capture_connection};
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use onex_spi::http::{
-    HttpBody, HttpCapabilities, HttpFault, HttpFeature, HttpPhase, HttpReason, HttpRequest, HttpResponse,
-    HttpService, HttpTransport, HttpUrl, PoolStats, RequestParts, Resolver, StatsSource,
+    HttpBody, HttpCapabilities, HttpFeature, HttpReason, HttpRequest, HttpResponse, HttpService,
+    HttpTransport, PoolStats, RequestParts, Resolver, StatsSource, body_failed, connect_timed_out,
+    head_failed,
 };
-use onex_spi::{Clock, Error, ErrorKind, Features, Health, Lifecycle, Result};
+use onex_spi::{
+    BoxFuture, Clock, Effect, Error, ErrorKind, Features, Gate, Health, Lifecycle, Result, find_source,
+};
 use tokio::net::{TcpStream, lookup_host};
+use tower_service::Service;
 
-use crate::connection::{Answer, Connection, Cut, Pool, cut};
-
+const CALL: &str = "http.exchange";
 /// The longest that resolving and dialling may take where the request does not say.
 const CONNECT: Duration = Duration::from_secs(10);
 /// The most headers in a response; hyper's own default.
@@ -37,10 +44,11 @@ const HEADERS: usize = 100;
 /// The transport; dropping it drops the idle connections.
 #[derive(Debug)]
 pub struct DialTransport {
+    /// `None` = closed: the idle connections go with it.
+    client: Mutex<Option<Client<Dial, HttpBody>>>,
     clock: Arc<dyn Clock>,
-    resolver: Option<Arc<dyn Resolver>>,
+    gate: Gate,
     capabilities: HttpCapabilities,
-    pool: Arc<Pool>,
 }
 
 impl DialTransport {
@@ -51,102 +59,77 @@ impl DialTransport {
             .with(HttpFeature::Wire)
             .with(HttpFeature::Trailers)
             .with(HttpFeature::ExactTarget);
-        let capabilities = HttpCapabilities::new(features).with_response_headers(HEADERS);
-        Self { pool: Arc::new(Pool::new(clock.clone())), clock, resolver, capabilities }
-    }
-
-    /// Dials within `limit`, unless the transport is closed meanwhile.
-    async fn dial(&self, url: &HttpUrl, limit: Option<Duration>, ends: &mut Cut) -> Result<Connection> {
-        let deadline = crate::after(&*self.clock, limit.unwrap_or(CONNECT));
-        tokio::select! {
-            biased;
-            () = ends => Err(cut().not_applied()),
-            dialled = self.connect(url) => dialled,
-            () = self.clock.sleep_until(deadline) => {
-                let message = format!("no connection to {} within the connect timeout", url.host());
-                let late = Error::new(ErrorKind::TimedOut, "http.exchange", message).not_applied();
-                Err(late.with_detail(HttpFault::timeout(HttpPhase::Connect)))
-            }
+        let client =
+            Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(Dial(resolver));
+        Self {
+            client: Mutex::new(Some(client)),
+            gate: Gate::new("the transport", clock.clone()),
+            clock,
+            capabilities: HttpCapabilities::new(features).with_response_headers(HEADERS),
         }
     }
 
-    async fn connect(&self, url: &HttpUrl) -> Result<Connection> {
-        let (host, port) = (url.host().trim_matches(['[', ']']), url.port());
-        let addresses: Vec<SocketAddr> = match &self.resolver {
-            Some(resolver) => resolver.resolve(host).await?.into_iter().map(|ip| (ip, port).into()).collect(),
-            None => {
-                let found = lookup_host((host, port)).await;
-                let message = format!("the host {host} has no address; check its name");
-                found
-                    .map_err(|error| refused(ErrorKind::NotFound, HttpReason::Resolve, message, error))?
-                    .collect()
-            }
+    /// Ends where the connect timeout has passed without a connection.
+    async fn late(&self, limit: Duration, mut connection: CaptureConnection) -> Error {
+        let late = self.clock.sleep_until(self.clock.after(limit));
+        let connected = tokio::select! {
+            biased;
+            _ = connection.wait_for_connection_metadata() => true,
+            () = late => false,
         };
-        let stream = TcpStream::connect(&*addresses).await;
-        // Without it a small write waits for the acknowledgement of the one before.
-        let stream =
-            stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream)).map_err(|error| {
-                let message = format!("cannot connect to {host} port {port}");
-                refused(ErrorKind::Unavailable, HttpReason::Connect, message, error)
-            })?;
-        Connection::new(stream, authority(url), &self.pool).await
+        if connected { pending().await } else { connect_timed_out(limit) }
     }
-}
-
-/// What connections are kept under.
-fn authority(url: &HttpUrl) -> String {
-    format!("{}:{}", url.host().to_ascii_lowercase(), url.port())
-}
-
-fn refused(kind: ErrorKind, reason: HttpReason, message: String, source: std::io::Error) -> Error {
-    Error::new(kind, "http.exchange", message).not_applied().with_detail(reason).with_source(source)
 }
 
 #[async_trait]
 impl HttpService for DialTransport {
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse> {
-        let mut ends = self.pool.enter()?;
-        let parts = request.into_parts();
-        let (url, limit) = (parts.url.clone(), parts.timeouts.connect);
-        let mut request = framed(parts)?;
-        loop {
-            let mut connection = match self.pool.take(&authority(&url)) {
-                Some(idle) => idle,
-                None => self.dial(&url, limit, &mut ends).await?,
-            };
-            match connection.send(request, &mut ends).await {
-                Ok(response) => {
-                    let (head, incoming) = response.into_parts();
-                    let says = |name| head.headers.contains_key(name);
-                    if says(CONTENT_LENGTH) && says(TRANSFER_ENCODING) {
-                        // Two answers to where the body ends: no second exchange with such a peer (RFC 9112 §6.1).
-                        connection.home = Weak::new();
-                    }
-                    let body = Answer::body(incoming, connection, ends);
-                    return Ok(HttpResponse::from_head(head, body, Some(url)));
-                }
-                // The server had closed the idle connection and nothing was sent: no retry, and it ends, because
-                // each turn uses up one idle connection.
-                Err((_, Some(unsent))) if connection.reused => request = *unsent,
-                Err((error, Some(_))) => return Err(error.not_applied()),
-                Err((error, None)) => return Err(error),
-            }
+        let mut pass = self.gate.enter(CALL)?;
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let client = client.ok_or_else(|| pass.cut_error(CALL).not_applied())?;
+        let mut parts = request.into_parts();
+        parts.require_plain()?;
+        parts.frame()?;
+        let RequestParts { method, url, headers, body, timeouts, .. } = parts;
+        let mut request = Request::new(body);
+        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) =
+            (method, url.uri().clone(), headers);
+        let connection = capture_connection(&mut request);
+        let response = tokio::select! {
+            biased;
+            response = client.request(request) => response.map_err(failed)?,
+            () = pass.cut() => return Err(pass.cut_error(CALL)),
+            late = self.late(timeouts.connect.unwrap_or(CONNECT), connection.clone()) => return Err(late),
+        };
+        let (mut head, incoming) = response.into_parts();
+        if let Some(Used(used)) = head.extensions.remove() {
+            used.store(true, Ordering::Relaxed);
         }
+        if head.headers.contains_key(CONTENT_LENGTH)
+            && head.headers.contains_key(TRANSFER_ENCODING)
+            && let Some(connection) = &*connection.connection_metadata()
+        {
+            // Two answers to where the body ends: no second exchange with such a peer (RFC 9112 §6.1).
+            connection.poison();
+        }
+        let body = HttpBody::arriving(incoming, pass, body_failed).await;
+        Ok(HttpResponse::from_head(head, body, Some(url)))
     }
 }
 
 #[async_trait]
 impl Lifecycle for DialTransport {
     async fn health(&self) -> Health {
-        self.pool.enter().map_or_else(|closed| Health::Unhealthy(closed.to_string()), |_| Health::Healthy)
+        self.gate.health()
     }
 
     async fn close(&self, within: Duration) -> Result<()> {
-        self.pool.close(within).await
+        self.gate.begin_close(within);
+        drop(self.client.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.gate.close("http.close", within).await
     }
 }
 
-#[async_trait]
 impl HttpTransport for DialTransport {
     fn capabilities(&self) -> &HttpCapabilities {
         &self.capabilities
@@ -157,63 +140,99 @@ impl HttpTransport for DialTransport {
     }
 }
 
-/// Makes hyper's request: the target in origin form, and headers that tell the truth about the body.
-fn framed(parts: RequestParts) -> Result<Request<HttpBody>> {
-    let RequestParts { method, url, mut headers, body, .. } = parts;
-    if url.scheme() != "http" || method == Method::CONNECT {
-        return Err(Error::unsupported(
-            "http.exchange",
-            "this engine speaks neither TLS nor CONNECT; use http://",
-        ));
+/// What the client met before the head of the answer.
+fn failed(error: legacy::Error) -> Error {
+    if let Some(own) = Error::find_in(&error) {
+        // The dial's, else the caller's own body's: then the server may have acted on what came before.
+        return if error.is_connect() { own } else { own.with_effect(Effect::Unknown) };
     }
-    let length = body.size_hint().exact();
-    check(&headers, length)?;
-    match length {
-        Some(0) if matches!(method, Method::POST | Method::PUT | Method::PATCH) => {
-            // HTTP-31; all other lengths hyper adds itself.
-            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
-        Some(_) => {}
-        None => {
-            // Without it hyper takes the body of a GET for none.
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-    }
-    if !headers.contains_key(HOST) {
-        let authority = url.uri().authority().map_or("", |authority| authority.as_str());
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let host = HeaderValue::try_from(host).map_err(|error| {
-            let message = "the host is no header value; percent-encode it";
-            Error::invalid("http.exchange", message).with_detail(HttpReason::InvalidUrl).with_source(error)
-        })?;
-        headers.insert(HOST, host);
-    }
-    let target = url.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    *request.uri_mut() = Uri::from(target);
-    *request.headers_mut() = headers;
-    Ok(request)
+    let mut extras = Extensions::new();
+    error.connect_info().inspect(|connection| connection.get_extras(&mut extras));
+    let reused = extras.get().is_some_and(|Used(used)| used.load(Ordering::Relaxed));
+    let reason = match find_source::<hyper::Error>(&error) {
+        Some(hyper) if hyper.is_parse_too_large() => HttpReason::HeadTooLarge,
+        Some(hyper) if hyper.is_parse() => HttpReason::Protocol,
+        Some(hyper) if hyper.is_body_write_aborted() => HttpReason::IncompleteBody,
+        _ => HttpReason::ConnectionLost,
+    };
+    head_failed(reason, reused).with_source(error)
 }
 
-/// Refuses headers that would break the framing (HTTP-15); line ends the types refuse already.
-fn check(headers: &HeaderMap, length: Option<u64>) -> Result<()> {
-    let length = length.map(|length| length.to_string());
-    let is_length = |said: &HeaderValue| length.as_deref().is_some_and(|length| said == length);
-    let is_chunked = |said: &HeaderValue| said.as_bytes().eq_ignore_ascii_case(b"chunked");
-    let twice = |name| headers.get_all(name).iter().nth(1).is_some();
-    let beside_chunks = headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
-    let bad = if beside_chunks || twice(CONTENT_LENGTH) || !headers.get(CONTENT_LENGTH).is_none_or(is_length)
-    {
-        CONTENT_LENGTH
-    } else if twice(TRANSFER_ENCODING) || !headers.get(TRANSFER_ENCODING).is_none_or(is_chunked) {
-        TRANSFER_ENCODING
-    } else if twice(HOST) {
-        HOST
-    } else {
-        return Ok(());
-    };
-    let message =
-        format!("the header {bad} contradicts the body or itself; leave it out, the engine adds it");
-    Err(Error::invalid("http.exchange", message).with_detail(HttpReason::InvalidHeader))
+/// Makes connections, with the resolver that was given.
+#[derive(Clone, Debug)]
+struct Dial(Option<Arc<dyn Resolver>>);
+
+impl Service<Uri> for Dial {
+    type Response = Stream;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Stream>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let Self(resolver) = self.clone();
+        Box::pin(async move {
+            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+            let port = uri.port_u16().unwrap_or(80);
+            let refused = |kind, reason: HttpReason, message| {
+                move |error: io::Error| {
+                    let error = Error::new(kind, CALL, format!("{host}:{port} {message}")).with_source(error);
+                    error.not_applied().with_detail(reason)
+                }
+            };
+            let unknown = refused(ErrorKind::NotFound, HttpReason::Resolve, "has no address; check the name");
+            let lost = refused(ErrorKind::Unavailable, HttpReason::Connect, "cannot be connected to");
+            let addresses: Vec<SocketAddr> = match resolver {
+                Some(own) => own.resolve(host).await?.into_iter().map(|ip| (ip, port).into()).collect(),
+                None => lookup_host((host, port)).await.map_err(unknown)?.collect(),
+            };
+            let stream = TcpStream::connect(&*addresses).await.and_then(|stream| {
+                // Without it a small write waits for the acknowledgement of the one before.
+                stream.set_nodelay(true).map(|()| stream)
+            });
+            Ok(Stream { io: TokioIo::new(stream.map_err(lost)?), used: Used::default() })
+        })
+    }
+}
+
+/// Whether a connection has carried an exchange.
+#[derive(Clone, Default)]
+struct Used(Arc<AtomicBool>);
+
+/// A connection.
+struct Stream {
+    io: TokioIo<TcpStream>,
+    used: Used,
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new().extra(self.used.clone())
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
 }

@@ -13,7 +13,8 @@
 //! # For engine authors
 //! Implement [`HttpTransport`]: move one request and one response, stream both bodies, count connections,
 //! and leave redirects, retries, decoding and every timeout except the connect timeout alone: they are policy and
-//! written once above you. Run `onex_testkit::http::transport::conformance`.
+//! written once above you. What every engine decides alike is here: [`RequestParts::frame`], [`HttpBody::arriving`],
+//! [`head_failed`], [`body_failed`]. Run `onex_testkit::http::transport::conformance`.
 //!
 //! # Laws
 //! The numbers are those of the conformance cases.
@@ -32,10 +33,13 @@
 //! - **HTTP-41** After `close`, calls answer `Closed`; running ones get their time.
 //! - **HTTP-42** A one-shot body is sent at most once; only a replayable one is ever sent again.
 
+mod arriving;
 mod body;
 mod client;
 mod ext;
+mod failed;
 mod fault;
+mod framing;
 mod message;
 mod retry;
 mod server;
@@ -47,6 +51,7 @@ pub use self::client::{
     BreakerBinding, BreakerKey, HostMetrics, HttpClient, HttpClientMetrics, LatencySummary,
 };
 pub use self::ext::{HttpClientExt, RequestBuilder};
+pub use self::failed::{body_failed, connect_timed_out, head_failed};
 pub use self::fault::{HttpFault, HttpPhase, HttpReason};
 pub use self::message::{HttpRequest, HttpResponse, HttpTimeouts, RequestParts, ResponseParts};
 pub use self::retry::{

@@ -135,7 +135,8 @@ impl Body for ArrivingBody {
                 let passed = this.count.passed;
                 let Some(held) = &mut this.held else { return Poll::Pending };
                 if held.transport.poll_cut(cx).is_ready() {
-                    return this.end(Some(super::transport::cut_by_close()));
+                    let cut = held.transport.cut_error("http.body");
+                    return this.end(Some(cut));
                 }
                 let hung_up = held.listener.as_mut().is_some_and(|pass| pass.poll_cut(cx).is_ready());
                 if hung_up {

@@ -13,30 +13,12 @@ use super::body::{Sent, SentBody};
 
 /// Makes of a caller's request what a handler sees, and the record of how its body fared.
 pub(super) fn incoming(request: HttpRequest) -> Result<(HttpRequest, Option<Arc<Sent>>)> {
-    let RequestParts { method, url, mut headers, body, .. } = request.into_parts();
-    let announced = content_length(&headers).map_err(|()| bad("Content-Length is not one number"))?;
-    let chunked = headers.contains_key(TRANSFER_ENCODING);
-    if chunked && (announced.is_some() || !only_chunked(&headers)) {
-        return Err(bad("Transfer-Encoding must be `chunked` alone, without Content-Length"));
-    }
-    let known = body.size_hint().exact();
-    if let (Some(announced), Some(known)) = (announced, known)
-        && announced != known
-    {
-        let message = format!("Content-Length is {announced} and the body has {known} bytes; leave it out");
-        return Err(bad(message));
-    }
-    let expects_body = matches!(method, Method::POST | Method::PUT | Method::PATCH);
-    match known {
-        _ if announced.is_some() || chunked => {}
-        // HTTP-31 (RFC 9110 §8.6)
-        Some(0) if !expects_body => {}
-        Some(length) => {
-            headers.insert(CONTENT_LENGTH, length.into());
-        }
-        None => {
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
+    let mut parts = request.into_parts();
+    parts.frame()?;
+    let RequestParts { method, url, mut headers, body, .. } = parts;
+    let length = body.size_hint().exact();
+    if let Some(length) = length.filter(|length| *length > 0 && !headers.contains_key(TRANSFER_ENCODING)) {
+        headers.insert(CONTENT_LENGTH, length.into());
     }
     let url = match headers.get(HOST) {
         Some(host) => at_host(url, host)?,
@@ -53,7 +35,7 @@ pub(super) fn incoming(request: HttpRequest) -> Result<(HttpRequest, Option<Arc<
         None
     } else {
         let sent = Arc::new(Sent::default());
-        seen.body = HttpBody::new(SentBody::new(body, announced.or(known), sent.clone()));
+        seen.body = HttpBody::new(SentBody::new(body, length, sent.clone()));
         Some(sent)
     };
     Ok((seen, sent))
@@ -114,12 +96,6 @@ fn content_length(headers: &HeaderMap) -> std::result::Result<Option<u64>, ()> {
         }
     }
     Ok(length)
-}
-
-fn only_chunked(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(TRANSFER_ENCODING).iter();
-    values.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        && values.next().is_none()
 }
 
 fn host_of(url: &HttpUrl) -> Result<HeaderValue> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use onex_spi::http::{
-    HttpBody, HttpCapabilities, HttpFault, HttpFeature, HttpPhase, HttpReason, HttpRequest, HttpResponse,
-    HttpService, HttpTimeouts, HttpTransport, PoolStats, StatsSource,
+    HttpBody, HttpCapabilities, HttpFeature, HttpReason, HttpRequest, HttpResponse, HttpService,
+    HttpTimeouts, HttpTransport, PoolStats, StatsSource, connect_timed_out,
 };
 use onex_spi::{Effect, Error, ErrorKind, Features, Gate, Health, Lifecycle, Pass, Result};
 
@@ -35,12 +35,7 @@ impl MemoryTransport {
         self.wait(limit.unwrap_or(takes)).await;
         match limit {
             None => Ok(()),
-            Some(limit) => {
-                let message = format!("no connection within {limit:?}");
-                Err(Error::new(ErrorKind::TimedOut, OPERATION, message)
-                    .not_applied()
-                    .with_detail(HttpFault::timeout(HttpPhase::Connect)))
-            }
+            Some(limit) => Err(connect_timed_out(limit)),
         }
     }
 
@@ -54,11 +49,6 @@ impl MemoryTransport {
 }
 
 const OPERATION: &str = "http.exchange";
-
-/// What a running exchange is told when its transport's close cuts it.
-pub(super) fn cut_by_close() -> Error {
-    Error::new(ErrorKind::Closed, OPERATION, "the memory transport was closed while the exchange ran")
-}
 
 #[async_trait]
 impl HttpService for MemoryTransport {
@@ -90,7 +80,7 @@ impl HttpService for MemoryTransport {
         let answer = tokio::select! {
             biased;
             answer = work => answer,
-            () = pass.cut() => return Err(cut_by_close()),
+            () = pass.cut() => return Err(pass.cut_error(OPERATION)),
             () = hung_up(listener.as_mut()) => return Err(lost("the server closed the connection before it answered")),
         };
         if fault == Some(MemoryFault::LoseAnswer) {
@@ -122,10 +112,7 @@ impl HttpService for MemoryTransport {
 #[async_trait]
 impl Lifecycle for MemoryTransport {
     async fn health(&self) -> Health {
-        if self.gate.is_closed() {
-            return Health::Unhealthy("the memory transport is closed".to_owned());
-        }
-        Health::Healthy
+        self.gate.health()
     }
 
     async fn close(&self, within: Duration) -> Result<()> {
