@@ -81,7 +81,7 @@ impl Core {
             // Taken before the default headers, so that a request without headers of its own costs no map.
             let saved = if retries < policy.retry.max_retries { Saved::of(&request) } else { None };
             self.prepare(&mut request, &timeouts);
-            let circuit = policy.breaker.as_ref().map(|bound| bound.circuit(origin)).transpose();
+            let circuit = policy.breaker.as_ref().map(|bound| origin.circuit(bound)).transpose();
             let begin = clock.now();
             let mut upload = None;
             let result = match admit(&circuit, &timeouts, deadline, begin) {

@@ -6,8 +6,6 @@ use onex_spi::breaker::{Circuit, Outcome};
 use onex_spi::http::{BreakerBinding, BreakerKey, HttpReason, HttpResponse, RetryPolicy};
 use onex_spi::{Error, ErrorKind, Result};
 
-use crate::origin::Origin;
-
 /// What a call takes once, at its start, and keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
@@ -47,17 +45,14 @@ impl Bound {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The circuit for `origin`: asked of the breaker once, then kept beside the origin.
-    pub(crate) fn circuit(&self, origin: &Origin) -> Result<Arc<dyn Circuit>> {
-        if let Some(circuit) = &self.0.named {
-            return Ok(circuit.clone());
-        }
-        if let Some(circuit) = origin.circuit(self) {
-            return Ok(circuit);
-        }
-        let circuit = make(&self.0.binding, origin.key())?;
-        origin.keep_circuit(self, circuit.clone());
-        Ok(circuit)
+    /// The one circuit of a binding by name.
+    pub(crate) fn named(&self) -> Option<&Arc<dyn Circuit>> {
+        self.0.named.as_ref()
+    }
+
+    /// Asks the breaker for the circuit `name`, configured as the binding says.
+    pub(crate) fn make(&self, name: &str) -> Result<Arc<dyn Circuit>> {
+        make(&self.0.binding, name)
     }
 }
 

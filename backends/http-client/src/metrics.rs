@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
-use onex_spi::http::{HostMetrics, HttpClientMetrics, HttpResponse, LatencySummary};
+use onex_spi::http::{HttpClientMetrics, HttpResponse, LatencySummary};
 use onex_spi::{Clock, ErrorKind, Result};
 
 use crate::origin::{Origin, Origins};
@@ -23,25 +23,11 @@ pub(crate) struct Metrics {
     latency: Histogram,
 }
 
-/// The counters of one host.
-#[derive(Debug, Default)]
-pub(crate) struct HostCounters {
-    requests: AtomicU64,
-    failures: AtomicU64,
-}
-
-impl HostCounters {
-    /// Whether anything was counted.
-    pub(crate) fn is_used(&self) -> bool {
-        self.requests.load(Relaxed) > 0
-    }
-}
-
 impl Metrics {
     /// Counts a call; it counts as cancelled unless it is ended.
     pub(crate) fn begin<'a>(&'a self, origin: &'a Origin, clock: &'a dyn Clock, start: Instant) -> Call<'a> {
         self.requests.fetch_add(1, Relaxed);
-        origin.shared.counters.requests.fetch_add(1, Relaxed);
+        origin.shared.counters.begin();
         Call { metrics: self, origin, clock, start, ended: false }
     }
 
@@ -71,16 +57,8 @@ impl Metrics {
         shown.bytes_sent = self.bytes_sent.load(Relaxed);
         shown.bytes_received = self.bytes_received.load(Relaxed);
         shown.latency = self.latency.summary();
-        shown.per_host = origins
-            .counters()
-            .into_iter()
-            .map(|(host, counters)| {
-                let mut metrics = HostMetrics::default();
-                metrics.failures = counters.failures.load(Acquire);
-                metrics.requests = counters.requests.load(Relaxed);
-                (host, metrics)
-            })
-            .collect();
+        shown.per_host =
+            origins.counters().into_iter().map(|(host, counters)| (host, counters.snapshot())).collect();
         shown
     }
 }
@@ -104,7 +82,7 @@ impl Call<'_> {
                 self.metrics.successes.fetch_add(1, Release);
             }
             Err(error) => {
-                self.origin.shared.counters.failures.fetch_add(1, Release);
+                self.origin.shared.counters.fail();
                 self.metrics.failures.fetch_add(1, Release);
                 if error.kind() == ErrorKind::TimedOut {
                     self.metrics.timeouts.fetch_add(1, Release);

@@ -1,14 +1,16 @@
 //! What is kept by `host:port`: counters, retry budget, circuit.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use onex_spi::Result;
 use onex_spi::breaker::Circuit;
-use onex_spi::http::{HttpUrl, RetryBudget};
+use onex_spi::http::{HostMetrics, HttpUrl, RetryBudget};
 
 use crate::circuit::Bound;
-use crate::metrics::HostCounters;
 
 /// The origins that are kept apart; later ones share their counters and their retry budget under `other`.
 pub(crate) const MOST: usize = 256;
@@ -32,11 +34,40 @@ pub(crate) struct Origin {
     circuit: ArcSwapOption<(Bound, Arc<dyn Circuit>)>,
 }
 
+/// The counters of one host.
+#[derive(Debug, Default)]
+pub(crate) struct HostCounters {
+    requests: AtomicU64,
+    failures: AtomicU64,
+}
+
 /// What origins beyond the bound share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) counters: Arc<HostCounters>,
     budget: Arc<Mutex<Bucket>>,
+}
+
+impl HostCounters {
+    pub(crate) fn begin(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn fail(&self) {
+        self.failures.fetch_add(1, Release);
+    }
+
+    fn is_used(&self) -> bool {
+        self.requests.load(Relaxed) > 0
+    }
+
+    /// The part is read before its whole, so that no snapshot shows more failures than requests.
+    pub(crate) fn snapshot(&self) -> HostMetrics {
+        let mut shown = HostMetrics::default();
+        shown.failures = self.failures.load(Acquire);
+        shown.requests = self.requests.load(Relaxed);
+        shown
+    }
 }
 
 #[derive(Debug, Default)]
@@ -93,15 +124,17 @@ impl Origin {
         self.port == port && self.key[..self.host_len].eq_ignore_ascii_case(host)
     }
 
-    /// The circuit that `bound` gave this origin.
-    pub(crate) fn circuit(&self, bound: &Bound) -> Option<Arc<dyn Circuit>> {
-        let cached = self.circuit.load();
-        cached.as_ref().filter(|cached| cached.0.is(bound)).map(|cached| cached.1.clone())
-    }
-
-    /// Remembers the circuit that `bound` gave this origin.
-    pub(crate) fn keep_circuit(&self, bound: &Bound, circuit: Arc<dyn Circuit>) {
-        self.circuit.store(Some(Arc::new((bound.clone(), circuit))));
+    /// The circuit that `bound` has for this origin: asked of the breaker once, then kept here.
+    pub(crate) fn circuit(&self, bound: &Bound) -> Result<Arc<dyn Circuit>> {
+        if let Some(circuit) = bound.named() {
+            return Ok(circuit.clone());
+        }
+        if let Some(kept) = self.circuit.load().as_ref().filter(|kept| kept.0.is(bound)) {
+            return Ok(kept.1.clone());
+        }
+        let circuit = bound.make(&self.key)?;
+        self.circuit.store(Some(Arc::new((bound.clone(), circuit.clone()))));
+        Ok(circuit)
     }
 
     /// Takes a token for one retry, if the budget has one; no budget always has.

@@ -12,8 +12,8 @@ use onex_spi::Clock;
 use onex_spi::kafka::{Commit, KafkaMessage, NextOffsets, PollRequest, Polled, TopicPartition};
 
 use super::PATIENCE;
+use super::judge::broken;
 use super::reader::Reader;
-use super::world::broken;
 use crate::suite::{CaseResult, Stop};
 
 /// The longest wait of one poll, so that all members keep polling.

@@ -4,7 +4,9 @@ use onex_spi::kafka::{Acks, ClientStats, ConsumerConfig, CreateTopicRequest, Kaf
 use onex_spi::{ErrorKind, Feature};
 
 use super::case;
-use super::world::{Source, World, broken, refused, store};
+use super::judge::{broken, refused};
+use super::topic::store;
+use super::world::{Source, World};
 use crate::suite::{Case, CaseResult};
 use crate::{ensure, ensure_eq};
 

@@ -13,8 +13,10 @@ use onex_spi::{Effect, ErrorKind, Health, Lifecycle, Result};
 
 use super::PATIENCE;
 use super::case;
+use super::judge::{broken, refused};
 use super::reader::values;
-use super::world::{Source, World, broken, refused, store};
+use super::topic::store;
+use super::world::{Source, World};
 use crate::suite::{Case, CaseResult, Stop};
 use crate::{ensure, ensure_eq};
 

@@ -10,6 +10,7 @@
 
 mod group;
 mod honesty;
+mod judge;
 mod lifecycle;
 mod offsets;
 mod partitioning;
@@ -18,6 +19,7 @@ mod reading;
 mod records;
 mod sending;
 mod sharing;
+mod topic;
 mod topics;
 mod world;
 
@@ -28,9 +30,11 @@ use std::time::Duration;
 use onex_spi::Result;
 use onex_spi::kafka::KafkaDriver;
 
+pub(super) use self::judge::{broken, refused, within};
 pub(super) use self::reader::values;
+pub(super) use self::topic::Topic;
+pub(super) use self::world::Open;
 use self::world::Source;
-pub(super) use self::world::{Open, Topic, broken, refused, within};
 use super::KafkaSetup;
 use crate::suite::{self, Case, Trial};
 

@@ -7,8 +7,10 @@ use onex_spi::kafka::{Commit, NextOffsets, OffsetReset, Polled};
 
 use super::PATIENCE;
 use super::case;
+use super::judge::{broken, refused};
 use super::reader::values;
-use super::world::{Source, Topic, World, broken, refused, store};
+use super::topic::{Topic, store};
+use super::world::{Source, World};
 use crate::suite::{Case, CaseResult};
 use crate::{ensure, ensure_eq};
 

@@ -7,7 +7,9 @@ use onex_spi::ErrorKind;
 use onex_spi::kafka::{ProducerRecord, partition_for_key};
 
 use super::case;
-use super::world::{Source, World, refused, store};
+use super::judge::refused;
+use super::topic::store;
+use super::world::{Source, World};
 use crate::suite::{Case, CaseResult};
 use crate::{ensure, ensure_eq};
 

@@ -15,7 +15,8 @@ use onex_spi::kafka::{
 use onex_spi::{Clock, Result};
 
 use super::PATIENCE;
-use super::world::{Topic, broken};
+use super::judge::broken;
+use super::topic::Topic;
 use crate::suite::{CaseResult, Stop};
 
 /// The longest wait of one poll: short, so that many readers can take turns.

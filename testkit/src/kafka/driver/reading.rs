@@ -8,8 +8,10 @@ use onex_spi::kafka::{Commit, NextOffsets, PollRequest, Polled, Timestamp};
 
 use super::PATIENCE;
 use super::case;
+use super::judge::{broken, refused};
 use super::reader::values;
-use super::world::{Source, World, broken, refused, store};
+use super::topic::store;
+use super::world::{Source, World};
 use crate::suite::{Case, CaseResult, Stop};
 use crate::{ensure, ensure_eq};
 

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use onex_spi::kafka::{Acks, Header, ProducerConfig, ProducerRecord, Timestamp, TimestampKind};
 
 use super::case;
-use super::world::{Source, World, store};
+use super::topic::store;
+use super::world::{Source, World};
 use crate::suite::{Case, CaseResult};
 use crate::{ensure, ensure_eq};
 

@@ -8,8 +8,10 @@ use onex_spi::ErrorKind;
 use onex_spi::kafka::{CreateTopicRequest, KafkaFeature, ProducerConfig};
 
 use super::case;
+use super::judge::refused;
 use super::reader::values;
-use super::world::{Source, World, refused, store};
+use super::topic::store;
+use super::world::{Source, World};
 use crate::suite::{Case, CaseResult, Stop};
 use crate::{ensure, ensure_eq};
 

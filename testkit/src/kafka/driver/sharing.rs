@@ -8,8 +8,10 @@ use onex_spi::kafka::{ConsumerGroupInfo, GroupState, KafkaAdmin, KafkaFeature};
 use super::PATIENCE;
 use super::case;
 use super::group::{Change, Group};
+use super::judge::broken;
 use super::reader::values;
-use super::world::{Source, World, broken, store};
+use super::topic::store;
+use super::world::{Source, World};
 use crate::suite::{Case, CaseResult, Stop};
 use crate::{ensure, ensure_eq};
 

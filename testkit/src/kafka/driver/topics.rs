@@ -9,8 +9,10 @@ use onex_spi::kafka::{
 use onex_spi::{ErrorKind, Result};
 
 use super::case;
+use super::judge::{broken, refused};
 use super::reader::{Reader, values};
-use super::world::{Source, Topic, World, broken, refused, store};
+use super::topic::{Topic, store};
+use super::world::{Source, World};
 use crate::suite::{Case, CaseResult};
 use crate::{ensure, ensure_eq};
 

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use onex_spi::kafka::{
-    ConsumerConfig, CreateTopicRequest, KafkaDriver, KafkaFeature, ProduceReceipt, ProducerConfig,
-    ProducerDriver, ProducerRecord, TopicOutcome, TopicPartition,
+    ConsumerConfig, CreateTopicRequest, KafkaDriver, KafkaFeature, ProducerConfig, ProducerDriver,
+    TopicOutcome,
 };
-use onex_spi::{BoxFuture, Clock, Effect, Error, ErrorKind, Result};
+use onex_spi::{BoxFuture, Clock, Result};
 
+use super::judge::{broken, within};
 use super::reader::Reader;
+use super::topic::Topic;
 use crate::kafka::KafkaSetup;
 use crate::suite::{self, CaseResult, Stop};
 
@@ -124,96 +125,4 @@ impl World {
     ) -> Result<T, Stop> {
         within(self.clock(), law, limit, what, work).await
     }
-}
-
-/// A topic of this case.
-#[derive(Clone, Debug)]
-pub(crate) struct Topic {
-    pub(crate) name: Arc<str>,
-    pub(crate) partitions: i32,
-}
-
-impl Topic {
-    /// A partition of it.
-    pub(crate) fn at(&self, partition: i32) -> TopicPartition {
-        TopicPartition::new(Arc::clone(&self.name), partition)
-    }
-
-    /// All its partitions.
-    pub(crate) fn all(&self) -> Vec<TopicPartition> {
-        (0..self.partitions).map(|partition| self.at(partition)).collect()
-    }
-
-    /// A record for it.
-    pub(crate) fn record(&self, value: impl Into<String>) -> ProducerRecord {
-        ProducerRecord::new(Arc::clone(&self.name)).with_value(value.into())
-    }
-
-    /// Records with the values `0`, `1`, .. for one partition.
-    pub(crate) fn numbered(&self, partition: i32, numbers: std::ops::Range<usize>) -> Vec<ProducerRecord> {
-        numbers.map(|number| self.record(number.to_string()).with_partition(partition)).collect()
-    }
-}
-
-/// Produces what must be stored.
-pub(crate) async fn store(
-    producer: &Arc<dyn ProducerDriver>,
-    records: Vec<ProducerRecord>,
-) -> Result<Vec<ProduceReceipt>, Stop> {
-    let sent = records.len();
-    let answers = producer.produce(records).await;
-    if answers.len() != sent {
-        return Err(broken("K4", format!("{} answers for {sent} records", answers.len())));
-    }
-    let stored: Result<Vec<_>> = answers.into_iter().collect();
-    Ok(stored?)
-}
-
-/// Waits for `work` at most `limit`; longer breaks `law`.
-pub(crate) async fn within<T>(
-    clock: &dyn Clock,
-    law: &'static str,
-    limit: Duration,
-    what: &str,
-    work: impl Future<Output = T>,
-) -> Result<T, Stop> {
-    let work = std::pin::pin!(work);
-    match select(work, clock.sleep_until(clock.now() + limit)).await {
-        Either::Left((done, _)) => Ok(done),
-        Either::Right(_) => Err(broken(law, format!("{what}: no answer within {limit:?}"))),
-    }
-}
-
-/// A broken law.
-pub(crate) fn broken(law: &'static str, message: impl Into<String>) -> Stop {
-    Stop::Failed { law, message: message.into() }
-}
-
-/// Checks that a call was refused with `kind`, with Kafka's `name` for it where one is due, and changed nothing.
-///
-/// The kind breaks `law`, the effect K5.
-pub(crate) fn refused<T: std::fmt::Debug>(
-    law: &'static str,
-    answer: Result<T>,
-    kind: ErrorKind,
-    name: &str,
-    what: &str,
-) -> Result<Error, Stop> {
-    let error = match answer {
-        Ok(value) => return Err(broken(law, format!("{what}: {value:?} instead of {kind:?} {name}"))),
-        Err(error) => error,
-    };
-    if error.kind() != kind {
-        return Err(broken(law, format!("{what}: {error:#} instead of {kind:?} {name}")));
-    }
-    if !name.is_empty() && error.kafka().is_none_or(|fault| fault.name != name) {
-        return Err(broken(law, format!("{what}: {error:#} names {:?} instead of {name}", error.kafka())));
-    }
-    if error.effect() != Effect::NotApplied {
-        return Err(broken(
-            "K5",
-            format!("{what}: {error:#} was refused, yet its effect is told as unknown"),
-        ));
-    }
-    Ok(error)
 }
