@@ -1,4 +1,4 @@
-//! A `KafkaDriver` over one log in memory.
+//! A `KafkaDriver` over one log in memory: a group is its committed offsets, each consumer owns what it subscribes to.
 //!
 //! ```text
 //!  LogProducer ── append ─► Log: partition ─► records, group ─► offsets ── look ─► LogConsumer
@@ -6,111 +6,78 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use onex_spi::kafka::{
-    Acks, ClientStats, ConsumerConfig, ConsumerDriver, CreateTopicRequest, KafkaAdmin, KafkaCapabilities,
-    KafkaDriver, KafkaFault, KafkaFeature, KafkaMessage, PartitionInfo, ProduceReceipt, ProducerConfig,
-    ProducerDriver, ProducerRecord, Timestamp, TopicMetadata, TopicOutcome, TopicPartition, Undelivered,
-    partition_for_key,
+    Acks, ClientStats, Commit, ConsumerConfig, ConsumerDriver, CreateTopicRequest, KafkaCapabilities,
+    KafkaDriver, KafkaFeature, KafkaMessage, Member, NextOffsets, PartitionInfo, PollRequest, Polled,
+    ProduceReceipt, ProducerConfig, ProducerDriver, ProducerRecord, Timestamp, TopicMetadata, TopicOutcome,
+    TopicPartition, Undelivered, Watermarks, check_cluster, unknown_partition, unknown_topic,
 };
-use onex_spi::{Clock, Error, ErrorKind, Features, Health, Lifecycle, Result};
+use onex_spi::{Clock, Features, Gate, Health, Lifecycle, Result};
 use tokio::sync::watch;
-
-use crate::consumer::LogConsumer;
 
 /// The most bytes of key, value and headers in one record.
 const RECORD_BYTES: usize = 1 << 20;
 
 /// The log; clones are handles on the same one. A change wakes the polls that wait.
 #[derive(Clone, Debug, Default)]
-pub struct Log(pub(crate) watch::Sender<State>);
+pub struct Log(watch::Sender<State>);
 
 #[derive(Debug, Default)]
-pub(crate) struct State {
+struct State {
     /// Per partition, its records; an offset is an index.
-    pub(crate) partitions: BTreeMap<TopicPartition, Vec<KafkaMessage>>,
-    /// Per group and partition, the next offset.
-    pub(crate) committed: BTreeMap<(String, TopicPartition), i64>,
+    partitions: BTreeMap<TopicPartition, Vec<KafkaMessage>>,
+    /// Per group, what it has committed.
+    committed: BTreeMap<String, NextOffsets>,
 }
 
 impl State {
-    pub(crate) fn topic(&self, name: &str) -> impl Iterator<Item = (&TopicPartition, &Vec<KafkaMessage>)> {
-        self.partitions.iter().filter(move |(at, _)| *at.topic == *name)
+    /// How many partitions a topic has; none = it does not exist.
+    fn count(&self, topic: &str) -> i32 {
+        self.partitions.keys().filter(|at| *at.topic == *topic).count() as i32
     }
 
-    pub(crate) fn records(&self, operation: &'static str, at: &TopicPartition) -> Result<&Vec<KafkaMessage>> {
-        self.partitions.get(at).ok_or_else(|| unknown(operation, at))
-    }
-}
-
-pub(crate) fn unknown(operation: &'static str, what: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::NotFound, operation, format!("{what} does not exist; create the topic first"))
-        .not_applied()
-        .with_detail(KafkaFault::new("UNKNOWN_TOPIC_OR_PARTITION").with_code(3))
-}
-
-pub(crate) fn bytes(part: &Option<Bytes>) -> usize {
-    part.as_ref().map_or(0, Bytes::len)
-}
-
-/// Open until it is shut, or the driver's that it belongs to.
-#[derive(Debug)]
-pub(crate) struct Door {
-    what: &'static str,
-    shut: Arc<AtomicBool>,
-    driver: Arc<AtomicBool>,
-}
-
-impl Door {
-    pub(crate) fn enter(&self, operation: &'static str) -> Result<()> {
-        let shut = self.shut.load(Ordering::Acquire) || self.driver.load(Ordering::Acquire);
-        if shut { Err(Error::closed(operation, self.what)) } else { Ok(()) }
-    }
-
-    pub(crate) fn shut(&self) {
-        self.shut.store(true, Ordering::Release);
-    }
-
-    fn inner(&self, what: &'static str) -> Self {
-        Self { what, shut: Arc::default(), driver: self.shut.clone() }
+    fn records(&self, operation: &'static str, at: &TopicPartition) -> Result<&Vec<KafkaMessage>> {
+        self.partitions.get(at).ok_or_else(|| unknown_partition(operation, at))
     }
 }
 
-/// The driver.
-#[derive(Debug)]
+/// The driver; clones are the same one.
+#[derive(Clone, Debug)]
 pub struct LogDriver {
     log: Log,
     clock: Arc<dyn Clock>,
+    gate: Gate,
     capabilities: KafkaCapabilities,
-    door: Door,
 }
 
 impl LogDriver {
     /// Makes a driver on `log`; drivers on the same log see the same records.
     #[must_use]
     pub fn new(log: Log, clock: Arc<dyn Clock>) -> Self {
-        let capabilities = KafkaCapabilities::new(Features::none(), RECORD_BYTES);
-        let shut = Arc::default();
-        let door = Door { what: "the driver", shut: Arc::clone(&shut), driver: shut };
-        Self { log, clock, capabilities, door }
+        let gate = Gate::new("the driver", clock.clone());
+        Self { log, clock, gate, capabilities: KafkaCapabilities::new(Features::none(), RECORD_BYTES) }
+    }
+
+    /// Closes `gate` and wakes whoever waits behind it.
+    fn shut(&self, gate: &Gate) {
+        gate.cut();
+        self.log.0.send_modify(|_| ());
     }
 }
 
 #[async_trait]
 impl Lifecycle for LogDriver {
     async fn health(&self) -> Health {
-        let open = self.door.enter("kafka.health");
-        open.map_or_else(|closed| Health::Unhealthy(closed.to_string()), |()| Health::Healthy)
+        self.gate.health()
     }
 
     async fn close(&self, _within: Duration) -> Result<()> {
-        self.door.shut();
-        self.log.0.send_modify(|_| ());
+        self.shut(&self.gate);
         Ok(())
     }
 }
@@ -122,123 +89,81 @@ impl KafkaDriver for LogDriver {
     }
 
     async fn producer(&self, config: ProducerConfig) -> Result<Arc<dyn ProducerDriver>> {
-        self.door.enter("kafka.producer")?;
+        self.gate.enter("kafka.producer")?;
         config.validate()?;
-        no_servers("kafka.producer", &config.bootstrap_servers)?;
-        Ok(Arc::new(LogProducer {
-            log: self.log.clone(),
-            clock: self.clock.clone(),
-            acks: config.acks,
-            batches: AtomicUsize::new(0),
-            stats: Mutex::default(),
-            door: self.door.inner("the producer"),
-        }))
+        check_cluster("kafka.producer", &config.bootstrap_servers, &[])?;
+        let gate = Gate::new("the producer", self.clock.clone());
+        let (batches, stats) = Default::default();
+        Ok(Arc::new(LogProducer { driver: self.clone(), gate, acks: config.acks, batches, stats }))
     }
 
     async fn consumer(&self, config: ConsumerConfig) -> Result<Arc<dyn ConsumerDriver>> {
-        self.door.enter("kafka.consumer")?;
+        self.gate.enter("kafka.consumer")?;
         config.validate()?;
-        no_servers("kafka.consumer", &config.bootstrap_servers)?;
-        let door = self.door.inner("the consumer");
-        Ok(Arc::new(LogConsumer::new(self.log.clone(), self.clock.clone(), config, door)))
+        check_cluster("kafka.consumer", &config.bootstrap_servers, &[])?;
+        let gate = Gate::new("the consumer", self.clock.clone());
+        let (member, turn) = Default::default();
+        Ok(Arc::new(LogConsumer { driver: self.clone(), gate, config, member, turn }))
     }
 
     async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicOutcome> {
-        let op = "kafka.create_topic";
-        self.door.enter(op)?;
-        if !request.config.is_empty() {
-            self.capabilities.features.require(op, KafkaFeature::TopicConfig)?;
-        }
-        if request.partitions < 1 {
-            let message = format!("partitions = {} must be at least 1", request.partitions);
-            let fault = KafkaFault::new("INVALID_PARTITIONS").with_code(37);
-            return Err(Error::invalid(op, message).with_detail(fault));
-        }
-        let topic: Arc<str> = request.name.into();
+        self.gate.enter("kafka.create_topic")?;
+        request.validate(&self.capabilities)?;
         let created = self.log.0.send_if_modified(|state| {
-            let new = state.topic(&topic).next().is_none();
-            let partitions = (0..request.partitions).filter(|_| new);
-            let partitions =
-                partitions.map(|number| (TopicPartition::new(topic.clone(), number), Vec::new()));
-            state.partitions.extend(partitions);
+            let new = state.count(&request.name) == 0;
+            // No number asked for = one partition.
+            let numbers = (0..request.partitions.max(1)).filter(|_| new);
+            let at = |number| TopicPartition::new(request.name.as_str(), number);
+            state.partitions.extend(numbers.map(|number| (at(number), Vec::new())));
             new
         });
         Ok(if created { TopicOutcome::Created } else { TopicOutcome::Existed })
     }
 
     async fn delete_topic(&self, _name: &str) -> Result<TopicOutcome> {
-        self.door.enter("kafka.delete_topic")?;
-        let message = "a log is for ever; choose an engine that declares TopicAdmin";
-        Err(Error::unsupported("kafka.delete_topic", message))
+        self.gate.enter("kafka.delete_topic")?;
+        // A log is for ever.
+        let declared = self.capabilities.features.require("kafka.delete_topic", KafkaFeature::TopicAdmin);
+        declared.map(|()| TopicOutcome::Absent)
     }
 
     async fn topic_metadata(&self, name: &str) -> Result<TopicMetadata> {
-        self.door.enter("kafka.topic_metadata")?;
+        self.gate.enter("kafka.topic_metadata")?;
         let state = self.log.0.borrow();
-        let info = |(at, records): (&TopicPartition, &Vec<KafkaMessage>)| {
-            PartitionInfo::new(at.partition, 0, 0, records.len() as i64)
-        };
-        let partitions: Vec<_> = state.topic(name).map(info).collect();
-        if partitions.is_empty() {
-            return Err(unknown("kafka.topic_metadata", name));
+        if state.count(name) == 0 {
+            return Err(unknown_topic("kafka.topic_metadata", name));
         }
-        Ok(TopicMetadata::new(name, partitions))
+        let partitions = state.partitions.iter().filter(|(at, _)| *at.topic == *name);
+        let info = partitions.map(|(at, log)| PartitionInfo::new(at.partition, 0, 0, log.len() as i64));
+        Ok(TopicMetadata::new(name, info.collect()))
     }
-
-    fn admin(&self) -> Option<&dyn KafkaAdmin> {
-        None
-    }
-}
-
-fn no_servers(operation: &'static str, servers: &[String]) -> Result<()> {
-    if servers.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid(operation, "bootstrap_servers must be empty: this driver knows one log, its own"))
 }
 
 #[derive(Debug)]
 struct LogProducer {
-    log: Log,
-    clock: Arc<dyn Clock>,
+    driver: LogDriver,
+    gate: Gate,
     acks: Acks,
     /// The batches sent: the null keys of each go to the next partition (K1).
     batches: AtomicUsize,
     stats: Mutex<ClientStats>,
-    door: Door,
 }
 
 impl LogProducer {
     fn append(&self, state: &mut State, record: ProducerRecord, batch: usize) -> Result<ProduceReceipt> {
-        let op = "kafka.produce";
-        let count = state.topic(&record.topic).count();
+        record.check_size(RECORD_BYTES)?;
+        let count = state.count(&record.topic);
         if count == 0 {
-            return Err(unknown(op, &record.topic));
+            return Err(unknown_topic("kafka.produce", &record.topic));
         }
-        let headers = record.headers.iter().map(|header| header.name.len() + bytes(&header.value));
-        let length = bytes(&record.key) + bytes(&record.value);
-        let size = length + headers.sum::<usize>();
-        if size > RECORD_BYTES {
-            let message = format!("the record has {size} bytes, the limit is {RECORD_BYTES}; split it");
-            return Err(Error::new(ErrorKind::TooLarge, op, message).not_applied());
-        }
-        let partition = match (record.partition, &record.key) {
-            (Some(partition), _) => partition,
-            (None, Some(key)) => partition_for_key(key, count as i32),
-            (None, None) => (batch % count) as i32,
-        };
-        let at = TopicPartition::new(record.topic.clone(), partition);
-        let Some(records) = state.partitions.get_mut(&at) else {
-            return Err(Error::invalid(op, format!("{at} does not exist; give a partition in 0..{count}")));
-        };
-        let timestamp = record.timestamp.unwrap_or_else(|| Timestamp::from_system_time(self.clock.wall()));
-        let offset = records.len() as i64;
-        let mut message = KafkaMessage::new(record.topic.clone(), partition, offset, timestamp);
-        (message.key, message.value, message.headers) = (record.key, record.value, record.headers);
+        let partition = record.choose_partition(count, || batch)?;
+        let records =
+            state.partitions.entry(TopicPartition::new(record.topic.clone(), partition)).or_default();
+        let now = Timestamp::from_system_time(self.driver.clock.wall());
+        let message = KafkaMessage::stored(record, partition, records.len() as i64, now);
+        let receipt = ProduceReceipt::of(&message, self.acks);
         records.push(message);
-        self.count().bytes += length as u64;
-        let told = (self.acks != Acks::None).then_some(offset);
-        Ok(ProduceReceipt::new(record.topic, partition, told, Some(timestamp)))
+        Ok(receipt)
     }
 
     fn count(&self) -> MutexGuard<'_, ClientStats> {
@@ -249,28 +174,161 @@ impl LogProducer {
 #[async_trait]
 impl ProducerDriver for LogProducer {
     async fn produce(&self, records: Vec<ProducerRecord>) -> Vec<Result<ProduceReceipt>> {
-        if let Err(closed) = self.door.enter("kafka.produce") {
+        let open = self.driver.gate.enter("kafka.produce").and(self.gate.enter("kafka.produce"));
+        if let Err(closed) = open {
             return vec![Err(closed); records.len()];
         }
         let batch = self.batches.fetch_add(1, Ordering::Relaxed);
-        let mut answers = Vec::new();
-        self.log.0.send_modify(|state| {
-            answers.extend(records.into_iter().map(|record| self.append(state, record, batch)));
+        let mut answers = Vec::with_capacity(records.len());
+        self.count().accept(records.len());
+        self.driver.log.0.send_modify(|state| {
+            for record in records {
+                let bytes = record.bytes();
+                let answer = self.append(state, record, batch);
+                self.count().settle(&answer, bytes);
+                answers.push(answer);
+            }
         });
-        let stored = answers.iter().filter(|answer| answer.is_ok()).count();
-        let mut stats = self.count();
-        stats.accepted += answers.len() as u64;
-        stats.acknowledged += stored as u64;
-        stats.failed += (answers.len() - stored) as u64;
         answers
     }
 
     async fn close(&self, _within: Duration) -> Result<Undelivered> {
-        self.door.shut();
+        self.gate.cut();
         Ok(Undelivered::default())
     }
 
     fn stats(&self) -> ClientStats {
         *self.count()
+    }
+}
+
+#[derive(Debug)]
+struct LogConsumer {
+    driver: LogDriver,
+    gate: Gate,
+    config: ConsumerConfig,
+    /// Locked after the log's state, never before.
+    member: Mutex<Member>,
+    /// Polls queue up.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl LogConsumer {
+    /// The consumer's books, while consumer and driver are open.
+    fn member(&self, operation: &'static str) -> Result<MutexGuard<'_, Member>> {
+        self.driver.gate.enter(operation).and(self.gate.enter(operation))?;
+        Ok(self.member.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One look at the log: a change, records, or nothing yet.
+    fn look(&self, state: &State, most: usize, over: bool) -> Result<Option<Polled>> {
+        let mut member = self.member("kafka.poll")?;
+        member.begin_poll();
+        let wanted = |at: &&TopicPartition| member.subscription().contains(&at.topic);
+        let gone = member.owned().filter(|at| !wanted(at)).cloned().collect();
+        let come = state.partitions.keys().filter(wanted).filter(|at| !member.owns(at)).cloned().collect();
+        if let Some(change) = member.revoke(gone).or_else(|| member.assign(come)) {
+            return Ok(Some(change));
+        }
+        let committed = state.committed.get(&self.config.group_id);
+        let records = member.read(most, |at, position, most| {
+            let records = state.records("kafka.poll", at)?;
+            let wanted = position.or_else(|| committed?.get(at).copied());
+            let bounds = Watermarks::new(0, records.len() as i64);
+            let start = self.config.offset_reset.start(at, wanted, bounds)?;
+            Ok((start, records.iter().skip(start as usize).take(most).cloned().collect()))
+        })?;
+        if records.is_empty() {
+            member.tell_missing(|topic| state.count(topic) > 0, over)?;
+        }
+        Ok((over || !records.is_empty()).then_some(Polled::Records(records)))
+    }
+
+    fn store(&self, state: &mut State, commit: &Commit) -> Result<()> {
+        let member = self.member("kafka.commit")?;
+        commit.next.keys().try_for_each(|at| state.records("kafka.commit", at).map(drop))?;
+        member.require_owned("kafka.commit", commit.next.keys())?;
+        commit.apply(state.committed.entry(self.config.group_id.clone()).or_default())
+    }
+}
+
+#[async_trait]
+impl ConsumerDriver for LogConsumer {
+    async fn subscribe(&self, topics: &[String]) -> Result<()> {
+        self.member("kafka.subscribe")?.subscribe(topics)
+    }
+
+    async fn poll(&self, request: PollRequest) -> Result<Polled> {
+        let _turn = self.turn.lock().await;
+        let (mut log, clock) = (self.driver.log.0.subscribe(), &self.driver.clock);
+        let mut late = clock.sleep_until(clock.after(request.max_wait));
+        let mut over = false;
+        loop {
+            if let Some(polled) = self.look(&log.borrow_and_update(), request.max_records, over)? {
+                return Ok(polled);
+            }
+            tokio::select! {
+                _ = log.changed() => {}
+                () = &mut late => over = true,
+            }
+        }
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<()> {
+        let mut stored = Ok(());
+        self.driver.log.0.send_modify(|state| stored = self.store(state, commit));
+        stored
+    }
+
+    async fn committed(&self, partitions: &[TopicPartition]) -> Result<NextOffsets> {
+        drop(self.member("kafka.committed")?);
+        let state = self.driver.log.0.borrow();
+        let committed = state.committed.get(&self.config.group_id);
+        Ok(committed.map(|committed| committed.only(partitions)).unwrap_or_default())
+    }
+
+    async fn seek(&self, to: &NextOffsets) -> Result<()> {
+        self.member("kafka.seek")?.seek(to)
+    }
+
+    async fn pause(&self, partitions: &[TopicPartition]) -> Result<()> {
+        self.member("kafka.pause")?.pause(partitions)
+    }
+
+    async fn resume(&self, partitions: &[TopicPartition]) -> Result<()> {
+        self.member("kafka.resume")?.resume(partitions)?;
+        self.driver.log.0.send_modify(|_| ());
+        Ok(())
+    }
+
+    async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks> {
+        drop(self.member("kafka.watermarks")?);
+        let end = self.driver.log.0.borrow().records("kafka.watermarks", partition)?.len();
+        Ok(Watermarks::new(0, end as i64))
+    }
+
+    async fn offsets_for_times(&self, times: &[(TopicPartition, Timestamp)]) -> Result<NextOffsets> {
+        drop(self.member("kafka.offsets_for_times")?);
+        let state = self.driver.log.0.borrow();
+        let first = |(at, time): &(TopicPartition, Timestamp)| {
+            let mut records = state.records("kafka.offsets_for_times", at)?.iter();
+            Ok(records.find(|record| record.timestamp >= *time).map(|record| (at.clone(), record.offset)))
+        };
+        times.iter().map(first).filter_map(Result::transpose).collect()
+    }
+
+    async fn close(&self, _within: Duration) -> Result<()> {
+        self.driver.shut(&self.gate);
+        Ok(())
+    }
+
+    fn assignment(&self) -> Vec<TopicPartition> {
+        // A closed consumer owns nothing.
+        self.member("kafka.assignment")
+            .map_or_else(|_| Vec::new(), |member| member.owned().cloned().collect())
+    }
+
+    fn stats(&self) -> ClientStats {
+        self.member.lock().unwrap_or_else(PoisonError::into_inner).stats()
     }
 }

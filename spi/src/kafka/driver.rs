@@ -100,7 +100,9 @@ pub trait KafkaDriver: Lifecycle {
     async fn topic_metadata(&self, name: &str) -> Result<TopicMetadata>;
 
     /// Tells about groups, where [`KafkaFeature::Groups`] is declared.
-    fn admin(&self) -> Option<&dyn KafkaAdmin>;
+    fn admin(&self) -> Option<&dyn KafkaAdmin> {
+        None
+    }
 }
 
 const _: fn(&dyn KafkaDriver) = |_| ();
@@ -161,6 +163,26 @@ pub struct ClientStats {
     pub received: u64,
     /// Bytes of keys and values, sent or received.
     pub bytes: u64,
+}
+
+impl ClientStats {
+    /// Counts `records` that `produce` took in.
+    pub fn accept(&mut self, records: usize) {
+        self.accepted += records as u64;
+        self.in_flight += records as u64;
+    }
+
+    /// Counts the answer to one accepted record of `bytes`.
+    pub fn settle(&mut self, answer: &Result<ProduceReceipt>, bytes: u64) {
+        self.in_flight -= 1;
+        match answer {
+            Ok(_) => {
+                self.acknowledged += 1;
+                self.bytes += bytes;
+            }
+            Err(_) => self.failed += 1,
+        }
+    }
 }
 
 /// Sends records.

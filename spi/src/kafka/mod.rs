@@ -13,7 +13,10 @@
 //!
 //! # For engine authors
 //! Implement [`KafkaDriver`], [`ProducerDriver`] and [`ConsumerDriver`], and [`KafkaAdmin`] if you declare
-//! [`KafkaFeature::Groups`]; ids, re-subscription and listeners are policy. Run `onex_testkit::kafka::driver::conformance`.
+//! [`KafkaFeature::Groups`]; ids, re-subscription and listeners are policy. What every engine decides alike is here:
+//! [`Member`] keeps a consumer's books, [`Commit::apply`] and [`OffsetReset::start`] judge offsets,
+//! [`ProducerRecord::choose_partition`] and [`ProducerRecord::check_size`] records, [`CreateTopicRequest::validate`] topics.
+//! Run `onex_testkit::kafka::driver::conformance`.
 //!
 //! **The law of `poll`.** A change that a poll returned takes effect at the *next* poll. [`Polled::Revoking`]: still owned;
 //! commit or finish now. [`Polled::Assigned`]: not fetching yet; a seek costs nothing. [`Polled::Lost`]: already gone; a
@@ -50,9 +53,11 @@ mod config;
 mod driver;
 mod ext;
 mod fault;
+mod member;
 mod offsets;
 mod partition;
 mod record;
+mod refusals;
 
 pub use self::admin::{
     ConsumerGroupInfo, CreateTopicRequest, GroupMember, GroupState, PartitionInfo, TopicMetadata,
@@ -66,6 +71,8 @@ pub use self::driver::{
 };
 pub use self::ext::{Consumer, KafkaClientExt, Producer};
 pub use self::fault::{KafkaFault, Recovery};
+pub use self::member::Member;
 pub use self::offsets::{Commit, NextOffsets, TopicPartition};
 pub use self::partition::{murmur2, partition_for_key};
 pub use self::record::{Header, KafkaMessage, ProduceReceipt, ProducerRecord, Timestamp, TimestampKind};
+pub use self::refusals::{check_cluster, check_topic_name, not_owned, unknown_partition, unknown_topic};

@@ -1,5 +1,8 @@
 //! The partitioner that every engine shares (K1).
 
+use super::{KafkaFault, ProducerRecord, TopicPartition};
+use crate::{Error, Result};
+
 /// The hash of Kafka's Java client: murmur2 with seed `0x9747b28c`.
 ///
 /// # Examples
@@ -38,9 +41,51 @@ pub fn partition_for_key(key: &[u8], partitions: i32) -> i32 {
     (murmur2(key) & 0x7fff_ffff) as i32 % partitions
 }
 
+impl ProducerRecord {
+    /// The partition among `count`, at least one: the explicit one, else the key's, else `sticky`'s (K1).
+    ///
+    /// `sticky` is asked for a null key alone; it answers the same for one batch and another for the next.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an explicit partition that the topic does not have: the record is wrong, not the topic.
+    pub fn choose_partition(&self, count: i32, sticky: impl FnOnce() -> usize) -> Result<i32> {
+        match (self.partition, &self.key) {
+            (Some(partition), _) if (0..count).contains(&partition) => Ok(partition),
+            (Some(partition), _) => {
+                let message =
+                    format!("topic {:?} has partitions 0 to {}, not {partition}", self.topic, count - 1);
+                let at = TopicPartition::new(self.topic.clone(), partition);
+                let fault = KafkaFault::new("UNKNOWN_TOPIC_OR_PARTITION").with_code(3).with_at(at);
+                Err(Error::invalid("kafka.produce", message).with_detail(fault))
+            }
+            (None, Some(key)) => Ok(partition_for_key(key, count)),
+            (None, None) => Ok((sticky() % count.max(1) as usize) as i32),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn explicit_beats_key_beats_sticky_and_none_is_rerouted() {
+        let record = ProducerRecord::new("t");
+        let unasked = || unreachable!("the record decides");
+        assert_eq!(
+            record.clone().with_key("21").with_partition(2).choose_partition(3, unasked).ok(),
+            Some(2)
+        );
+        let by_key = record.clone().with_key("21").choose_partition(7, unasked);
+        assert_eq!(by_key.ok(), Some(partition_for_key(b"21", 7)));
+        assert_eq!(record.choose_partition(3, || 7).ok(), Some(1));
+        for unknown in [-1, 3, i32::MAX] {
+            let error =
+                record.clone().with_partition(unknown).choose_partition(3, unasked).expect_err("unknown");
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{unknown}");
+        }
+    }
 
     #[test]
     fn the_published_vectors_hold() {

@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::{Acks, KafkaFault, Recovery};
+use crate::{Error, ErrorKind, Result};
+
 /// One header; names may repeat and be empty, a null value differs from an empty one.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +142,40 @@ impl ProducerRecord {
         self.timestamp = Some(timestamp);
         self
     }
+
+    /// The bytes of key and value, which [`ClientStats::bytes`](super::ClientStats::bytes) counts.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (length(&self.key) + length(&self.value)) as u64
+    }
+
+    /// The bytes of key, value and headers, which [`KafkaLimits::record_bytes`](super::KafkaLimits::record_bytes) bounds.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let header = |header: &Header| header.name.len() + length(&header.value);
+        length(&self.key) + length(&self.value) + self.headers.iter().map(header).sum::<usize>()
+    }
+
+    /// Refuses a record of more than `limit` bytes (K16).
+    ///
+    /// # Errors
+    /// `TooLarge` `MESSAGE_TOO_LARGE`, naming size and limit.
+    pub fn check_size(&self, limit: usize) -> Result<()> {
+        let size = self.size();
+        if size <= limit {
+            return Ok(());
+        }
+        let message = format!(
+            "a record for {} has {size} bytes of key, value and headers, the limit is {limit}; split it",
+            self.topic
+        );
+        let fault = KafkaFault::new("MESSAGE_TOO_LARGE").with_code(10).with_recovery(Recovery::Abort);
+        Err(Error::new(ErrorKind::TooLarge, "kafka.produce", message).not_applied().with_detail(fault))
+    }
+}
+
+fn length(part: &Option<Bytes>) -> usize {
+    part.as_ref().map_or(0, Bytes::len)
 }
 
 /// Where a record was stored.
@@ -160,6 +197,14 @@ impl ProduceReceipt {
     #[must_use]
     pub fn new(topic: Arc<str>, partition: i32, offset: Option<i64>, timestamp: Option<Timestamp>) -> Self {
         Self { topic, partition, offset, timestamp }
+    }
+
+    /// What a producer with `acks` tells of `message`, which was stored: without acknowledgement nobody knows offset and time.
+    #[must_use]
+    pub fn of(message: &KafkaMessage, acks: Acks) -> Self {
+        let known = acks != Acks::None;
+        let (offset, timestamp) = (known.then_some(message.offset), known.then_some(message.timestamp));
+        Self::new(message.topic.clone(), message.partition, offset, timestamp)
     }
 }
 
@@ -203,9 +248,49 @@ impl KafkaMessage {
         }
     }
 
+    /// Makes of `record` the message that lies in a log at `offset`; a record without a time is from `now`.
+    #[must_use]
+    pub fn stored(record: ProducerRecord, partition: i32, offset: i64, now: Timestamp) -> Self {
+        let ProducerRecord { topic, key, value, headers, timestamp, .. } = record;
+        Self { key, value, headers, ..Self::new(topic, partition, offset, timestamp.unwrap_or(now)) }
+    }
+
+    /// The bytes of key and value, which [`ClientStats::bytes`](super::ClientStats::bytes) counts.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (length(&self.key) + length(&self.value)) as u64
+    }
+
     /// The offset to commit once this message is processed.
     #[must_use]
     pub fn next_offset(&self) -> i64 {
         self.offset + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_counts_key_value_and_headers() {
+        let record = ProducerRecord::new("t").with_key("key").with_value("0123456789").with_header("a", "1");
+        assert_eq!((record.bytes(), record.size()), (13, 15));
+        assert!(record.check_size(15).is_ok());
+        let error = record.check_size(14).expect_err("one more than the limit");
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        assert_eq!(error.kafka().map(|fault| &*fault.name), Some("MESSAGE_TOO_LARGE"));
+    }
+
+    #[test]
+    fn a_stored_record_keeps_its_time_and_is_told_as_acks_allow() {
+        let (now, own) = (Timestamp::from_millis(2), Timestamp::from_millis(1));
+        let record = ProducerRecord::new("t").with_value("v");
+        let message = KafkaMessage::stored(record.clone(), 3, 7, now);
+        assert_eq!((message.partition, message.offset, message.timestamp, message.bytes()), (3, 7, now, 1));
+        assert_eq!(KafkaMessage::stored(record.with_timestamp(own), 3, 7, now).timestamp, own);
+        let told =
+            |acks| (ProduceReceipt::of(&message, acks).offset, ProduceReceipt::of(&message, acks).timestamp);
+        assert_eq!((told(Acks::All), told(Acks::None)), ((Some(7), Some(now)), (None, None)));
     }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use onex_spi::kafka::{
     ConsumerGroupInfo, CreateTopicRequest, GroupState, KafkaDriver, KafkaMessage, NextOffsets, Timestamp,
@@ -86,11 +86,10 @@ impl MemoryKafka {
         let now = self.broker.wall();
         let mut cluster = self.broker.lock();
         let Some(topic) = cluster.topics.get_mut(topic) else { return Vec::new() };
-        let name = topic.name.clone();
         let mut records = Vec::new();
         for partition in 0..topic.partitions() {
             if let Some(log) = topic.log(partition, now) {
-                records.extend(log.read(&name, partition, log.watermarks().low, usize::MAX));
+                records.extend(log.read(log.watermarks().low, usize::MAX));
             }
         }
         records
@@ -173,12 +172,6 @@ impl Broker {
         Timestamp::from_system_time(self.clock.wall())
     }
 
-    /// The time `wait` from now; an endless wait ends in a century.
-    pub(super) fn after(&self, wait: Duration) -> Instant {
-        const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-        self.now() + wait.min(CENTURY)
-    }
-
     /// Waits for `changed` or for `at`, whichever comes first.
     pub(super) async fn wait(&self, mut changed: Pin<&mut Notified<'_>>, timer: &mut dyn Timer, at: Instant) {
         std::future::poll_fn(|cx| {
@@ -234,6 +227,7 @@ impl Cluster {
         }
     }
 
+    /// Creates a topic that was validated.
     pub(super) fn create_topic(&mut self, request: &CreateTopicRequest) -> Result<TopicOutcome> {
         let outcome = self.topics.create("kafka.create_topic", request, self.default_partitions)?;
         if outcome == TopicOutcome::Created {

@@ -20,19 +20,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use onex_spi::kafka::{
-    ClientStats, Commit, ConsumerConfig, ConsumerDriver, KafkaMessage, NextOffsets, PollRequest, Polled,
-    Timestamp, TopicPartition, Watermarks,
+    ClientStats, Commit, ConsumerConfig, ConsumerDriver, Member, NextOffsets, PollRequest, Polled, Timestamp,
+    TopicPartition, Watermarks, not_owned, unknown_partition,
 };
 use onex_spi::{Error, ErrorKind, Result};
 
 use super::assign::MemberId;
 use super::broker::Broker;
-use super::error::{Refusal, away, not_owned, unknown_member, unknown_partition, unknown_topic};
+use super::error::{Refusal, away, unknown_member};
 use super::group::{Group, Joining};
-use super::reading::{Reading, Readings};
-use super::topic::{Topics, check_name};
+use super::topic::Topics;
 
 const POLL: &str = "kafka.poll";
 const COMMIT: &str = "kafka.commit";
@@ -53,17 +51,11 @@ pub(super) struct MemoryConsumer {
 
 #[derive(Debug, Default)]
 struct State {
-    subscription: BTreeSet<Arc<str>>,
+    /// What was told as assigned and is not yet told as lost or given back.
+    books: Member,
     /// Whether the group has yet to hear of the subscription.
     resubscribed: bool,
-    member: Option<MemberId>,
-    /// What was told as assigned and is not yet told as lost or given back.
-    reading: Readings,
-    /// What the last poll told as revoking.
-    revoking: Vec<TopicPartition>,
-    /// Missing topics that a poll has told.
-    told_missing: BTreeSet<Arc<str>>,
-    stats: ClientStats,
+    id: Option<MemberId>,
     /// Until when a close waits for the broker; set once.
     closing: Option<Instant>,
     /// Whether the close is over.
@@ -137,13 +129,16 @@ impl MemoryConsumer {
             return Ok(Some(change));
         }
         let wall = self.broker.wall();
-        let records =
-            mine.reading.read(self.config.offset_reset, group.committed(), topics, max_records, wall)?;
+        let records = mine.books.read(max_records, |at, position, most| {
+            let log = topics.log(POLL, at, wall)?;
+            let wanted = position.or_else(|| group.committed().get(at).copied());
+            let start = self.config.offset_reset.start(at, wanted, log.watermarks())?;
+            Ok((start, log.read(start, most).collect()))
+        })?;
         if records.is_empty() {
-            mine.missing(topics, over)?;
+            mine.books.tell_missing(|name| topics.get(name).is_some(), over)?;
             return Ok(over.then_some(Polled::Records(records)));
         }
-        mine.count(&records);
         Ok(Some(Polled::Records(records)))
     }
 
@@ -155,49 +150,41 @@ impl MemoryConsumer {
         topics: &Topics,
         stirred: &mut bool,
     ) -> Result<Option<Polled>> {
-        let lost = mine.forget_lost(group);
-        if !lost.is_empty() {
-            return Ok(Some(Polled::Lost(lost)));
+        let lost = mine.lost(group);
+        if let Some(lost) = mine.books.lose(lost) {
+            return Ok(Some(lost));
         }
-        let revoked = std::mem::take(&mut mine.revoking);
-        if let Some(id) = mine.member.filter(|_| !revoked.is_empty()) {
-            group.release(id, &revoked);
-            mine.reading.remove(&revoked);
+        let released = mine.books.begin_poll();
+        if let Some(id) = mine.id.filter(|_| !released.is_empty()) {
+            group.release(id, &released);
             *stirred = true;
         }
-        let id = match mine.member {
+        let id = match mine.id {
             Some(id) => {
                 if std::mem::take(&mut mine.resubscribed) {
-                    group.subscribe(id, &mine.subscription, topics);
+                    group.subscribe(id, mine.books.subscription(), topics);
                     *stirred = true;
                 }
                 id
             }
-            None if mine.subscription.is_empty() => return Err(not_subscribed()),
+            None if mine.books.subscription().is_empty() => return Err(not_subscribed()),
             None => {
-                let joining = self.joining(&mine.subscription)?;
+                let joining = self.joining(mine.books.subscription())?;
                 let newcomer = self.broker.next_member();
                 group.join(newcomer, joining, topics);
-                (mine.member, mine.resubscribed, *stirred) = (Some(newcomer), false, true);
+                (mine.id, mine.resubscribed, *stirred) = (Some(newcomer), false, true);
                 newcomer
             }
         };
-        let surplus = group.surplus(id);
-        if !surplus.is_empty() {
-            mine.revoking.clone_from(&surplus);
-            return Ok(Some(Polled::Revoking(surplus)));
+        if let Some(revoking) = mine.books.revoke(group.surplus(id)) {
+            return Ok(Some(revoking));
         }
-        if mine.subscription.is_empty() {
+        if mine.books.subscription().is_empty() {
             group.leave(id, topics);
-            (mine.member, *stirred) = (None, true);
+            (mine.id, *stirred) = (None, true);
             return Err(not_subscribed());
         }
-        let taken = group.take(id);
-        if !taken.is_empty() {
-            mine.reading.add(&taken);
-            return Ok(Some(Polled::Assigned(taken)));
-        }
-        Ok(None)
+        Ok(mine.books.assign(group.take(id)))
     }
 
     fn joining(&self, subscription: &BTreeSet<Arc<str>>) -> Result<Joining> {
@@ -214,28 +201,23 @@ impl MemoryConsumer {
         Ok(Joining { subscription: subscription.clone(), max_poll_interval, session_timeout })
     }
 
-    /// Does something to partitions that must all be owned.
+    /// Does something to the books where the group, too, says that all `partitions` are owned.
     fn with_owned<'a>(
         &self,
         operation: &'static str,
-        partitions: impl Iterator<Item = &'a TopicPartition> + Clone,
-        mut body: impl FnMut(&TopicPartition, &mut Reading),
+        mut partitions: impl Iterator<Item = &'a TopicPartition>,
+        body: impl FnOnce(&mut Member) -> Result<()>,
     ) -> Result<()> {
         let mut mine = self.open(operation)?;
-        let now = self.broker.now();
-        let id = mine.member;
+        let (now, id) = (self.broker.now(), mine.id);
         self.broker.lock().with_group(&self.config.group_id, |group, topics| {
             group.expire(now, topics);
-            match partitions.clone().find(|at| !id.is_some_and(|id| group.owns(id, at))) {
+            match partitions.find(|at| !id.is_some_and(|id| group.owns(id, at))) {
                 Some(foreign) => Err(not_owned(operation, foreign)),
                 None => Ok(()),
             }
         })?;
-        for at in partitions {
-            if let Some(reading) = mine.reading.get_mut(at) {
-                body(at, reading);
-            }
-        }
+        body(&mut mine.books)?;
         drop(mine);
         self.broker.changed.notify_waiters();
         Ok(())
@@ -280,7 +262,7 @@ impl MemoryConsumer {
     fn leave(&self, mine: &mut State) -> bool {
         let mut cluster = self.broker.lock();
         if !mine.left && cluster.available {
-            if let Some(id) = mine.member.take() {
+            if let Some(id) = mine.id.take() {
                 cluster.with_group(&self.config.group_id, |group, topics| group.leave(id, topics));
             }
             mine.left = true;
@@ -291,7 +273,7 @@ impl MemoryConsumer {
     /// Ends without the broker hearing of it.
     fn vanish(&self, mine: &mut State) {
         mine.left = true;
-        if let Some(id) = mine.member.take() {
+        if let Some(id) = mine.id.take() {
             let now = self.broker.now();
             self.broker.lock().with_group(&self.config.group_id, |group, _| group.vanish(id, now));
         }
@@ -314,7 +296,7 @@ struct Polling<'a>(&'a MemoryConsumer);
 impl<'a> Polling<'a> {
     fn begin(consumer: &'a MemoryConsumer) -> Self {
         let mine = consumer.state();
-        if let Some(id) = mine.member {
+        if let Some(id) = mine.id {
             let now = consumer.broker.now();
             let mut cluster = consumer.broker.lock();
             let here = cluster.available;
@@ -334,7 +316,7 @@ impl Drop for Polling<'_> {
     fn drop(&mut self) {
         let Self(consumer) = self;
         let mine = consumer.state();
-        if let Some(id) = mine.member {
+        if let Some(id) = mine.id {
             let now = consumer.broker.now();
             consumer.broker.lock().with_group(&consumer.config.group_id, |group, _| group.polled(id, now));
         }
@@ -342,39 +324,11 @@ impl Drop for Polling<'_> {
 }
 
 impl State {
-    /// Drops what is not owned any more, though nobody gave it back.
-    fn forget_lost(&mut self, group: &Group) -> Vec<TopicPartition> {
-        self.member = self.member.filter(|id| group.has(*id));
-        let id = self.member;
-        let lost: Vec<TopicPartition> = self
-            .reading
-            .partitions()
-            .filter(|at| !id.is_some_and(|id| group.owns(id, at)))
-            .cloned()
-            .collect();
-        self.reading.remove(&lost);
-        self.revoking.retain(|at| !lost.contains(at));
-        lost
-    }
-
-    fn count(&mut self, records: &[KafkaMessage]) {
-        let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len) as u64;
-        self.stats.received += records.len() as u64;
-        self.stats.bytes +=
-            records.iter().map(|record| bytes(&record.key) + bytes(&record.value)).sum::<u64>();
-    }
-
-    /// Tells of subscribed topics that do not exist: once at once, and again at the end of each fruitless poll.
-    fn missing(&mut self, topics: &Topics, again: bool) -> Result<()> {
-        self.told_missing.retain(|name| topics.get(name).is_none());
-        let mut missing = self.subscription.iter().filter(|name| topics.get(name).is_none());
-        match missing.find(|name| again || !self.told_missing.contains(*name)) {
-            Some(name) => {
-                self.told_missing.insert(name.clone());
-                Err(unknown_topic(POLL, name))
-            }
-            None => Ok(()),
-        }
+    /// What is not owned any more, though nobody gave it back.
+    fn lost(&mut self, group: &Group) -> Vec<TopicPartition> {
+        self.id = self.id.filter(|id| group.has(*id));
+        let foreign = |at: &&TopicPartition| !self.id.is_some_and(|id| group.owns(id, at));
+        self.books.owned().filter(foreign).cloned().collect()
     }
 }
 
@@ -385,18 +339,16 @@ fn not_subscribed() -> Error {
 #[async_trait]
 impl ConsumerDriver for MemoryConsumer {
     async fn subscribe(&self, topics: &[String]) -> Result<()> {
-        topics.iter().try_for_each(|name| check_name("kafka.subscribe", name))?;
         let mut mine = self.open("kafka.subscribe")?;
-        mine.subscription = topics.iter().map(|name| name.as_str().into()).collect();
+        mine.books.subscribe(topics)?;
         mine.resubscribed = true;
-        mine.told_missing.clear();
         drop(mine);
         self.broker.changed.notify_waiters();
         Ok(())
     }
 
     async fn poll(&self, request: PollRequest) -> Result<Polled> {
-        let deadline = self.broker.after(request.max_wait);
+        let deadline = self.broker.clock.after(request.max_wait);
         let mut timer = self.broker.clock.timer();
         let _turn = tokio::select! {
             biased;
@@ -416,11 +368,11 @@ impl ConsumerDriver for MemoryConsumer {
 
     async fn commit(&self, commit: &Commit) -> Result<()> {
         let mine = self.open(COMMIT)?;
-        let (id, now, group_id) = (mine.member, self.broker.now(), &self.config.group_id);
+        let (id, now, group_id) = (mine.id, self.broker.now(), &self.config.group_id);
         let mut cluster = self.broker.answering(COMMIT)?;
         cluster.with_group(group_id, |group, topics| {
             group.expire(now, topics);
-            for (at, offset) in commit.next.iter() {
+            for at in commit.next.keys() {
                 if !topics.has(at) {
                     return Err(unknown_partition(COMMIT, at));
                 }
@@ -430,44 +382,28 @@ impl ConsumerDriver for MemoryConsumer {
                 if !group.owns(id, at) {
                     return Err(not_owned(COMMIT, at));
                 }
-                if *offset < 0 {
-                    return Err(Error::invalid(COMMIT, format!("{at}: offset {offset} is negative")));
-                }
-                let before = group.committed().get(at).copied().unwrap_or(0);
-                if *offset < before && !commit.rewind {
-                    let message =
-                        format!("{at}: {offset} is before the committed {before}; set rewind to go back");
-                    return Err(Error::invalid(COMMIT, message));
-                }
             }
-            group.commit(&commit.next);
-            Ok(())
+            group.commit(commit)
         })
     }
 
     async fn committed(&self, partitions: &[TopicPartition]) -> Result<NextOffsets> {
         drop(self.open("kafka.committed")?);
         let mut cluster = self.broker.answering("kafka.committed")?;
-        Ok(cluster.with_group(&self.config.group_id, |group, _| {
-            let committed = group.committed();
-            partitions.iter().filter_map(|at| Some((at.clone(), *committed.get(at)?))).collect()
-        }))
+        Ok(cluster.with_group(&self.config.group_id, |group, _| group.committed().only(partitions)))
     }
 
     async fn seek(&self, to: &NextOffsets) -> Result<()> {
-        const OPERATION: &str = "kafka.seek";
-        if let Some((at, offset)) = to.iter().find(|(_, offset)| **offset < 0) {
-            return Err(Error::invalid(OPERATION, format!("{at}: offset {offset} is negative")));
-        }
-        self.with_owned(OPERATION, to.keys(), |at, reading| reading.position = to.get(at).copied())
+        to.validate("kafka.seek")?;
+        self.with_owned("kafka.seek", to.keys(), |books| books.seek(to))
     }
 
     async fn pause(&self, partitions: &[TopicPartition]) -> Result<()> {
-        self.with_owned("kafka.pause", partitions.iter(), |_, reading| reading.paused = true)
+        self.with_owned("kafka.pause", partitions.iter(), |books| books.pause(partitions))
     }
 
     async fn resume(&self, partitions: &[TopicPartition]) -> Result<()> {
-        self.with_owned("kafka.resume", partitions.iter(), |_, reading| reading.paused = false)
+        self.with_owned("kafka.resume", partitions.iter(), |books| books.resume(partitions))
     }
 
     async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks> {
@@ -492,13 +428,13 @@ impl ConsumerDriver for MemoryConsumer {
     }
 
     async fn close(&self, within: Duration) -> Result<()> {
-        self.begin_close(self.broker.after(within));
+        self.begin_close(self.broker.clock.after(within));
         self.finish_close().await
     }
 
     fn assignment(&self) -> Vec<TopicPartition> {
         let mine = self.state();
-        let Some(id) = mine.member else { return Vec::new() };
+        let Some(id) = mine.id else { return Vec::new() };
         let now = self.broker.now();
         self.broker.lock().with_group(&self.config.group_id, |group, topics| {
             group.expire(now, topics);
@@ -507,6 +443,6 @@ impl ConsumerDriver for MemoryConsumer {
     }
 
     fn stats(&self) -> ClientStats {
-        self.state().stats
+        self.state().books.stats()
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use onex_spi::kafka::{
     ConsumerConfig, ConsumerDriver, ConsumerGroupInfo, CreateTopicRequest, KafkaAdmin, KafkaCapabilities,
-    KafkaDriver, ProducerConfig, ProducerDriver, TopicMetadata, TopicOutcome,
+    KafkaDriver, ProducerConfig, ProducerDriver, TopicMetadata, TopicOutcome, check_cluster,
 };
 use onex_spi::{Error, ErrorKind, Features, Health, Lifecycle, Result};
 
@@ -62,16 +62,6 @@ impl fmt::Debug for MemoryDriver {
     }
 }
 
-fn own_cluster(operation: &'static str, bootstrap_servers: &[String]) -> Result<()> {
-    if bootstrap_servers.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid(
-        operation,
-        "bootstrap_servers: the memory broker has no address; leave the list empty",
-    ))
-}
-
 #[async_trait]
 impl Lifecycle for MemoryDriver {
     async fn health(&self) -> Health {
@@ -91,7 +81,7 @@ impl Lifecycle for MemoryDriver {
             (clients.producers.clone(), clients.consumers.clone())
         });
         // The first pass tells everybody, so that all of them share one time.
-        let deadline = self.broker.after(within);
+        let deadline = self.broker.clock.after(within);
         let producers: Vec<_> = producers.iter().filter_map(Weak::upgrade).collect();
         let consumers: Vec<_> = consumers.iter().filter_map(Weak::upgrade).collect();
         producers.iter().for_each(|producer| producer.begin_close(deadline));
@@ -123,7 +113,7 @@ impl KafkaDriver for MemoryDriver {
 
     async fn producer(&self, config: ProducerConfig) -> Result<Arc<dyn ProducerDriver>> {
         const OPERATION: &str = "kafka.producer";
-        own_cluster(OPERATION, &config.bootstrap_servers)?;
+        check_cluster(OPERATION, &config.bootstrap_servers, &[])?;
         config.validate()?;
         self.with_clients(|clients| {
             self.open(OPERATION)?;
@@ -136,7 +126,7 @@ impl KafkaDriver for MemoryDriver {
 
     async fn consumer(&self, config: ConsumerConfig) -> Result<Arc<dyn ConsumerDriver>> {
         const OPERATION: &str = "kafka.consumer";
-        own_cluster(OPERATION, &config.bootstrap_servers)?;
+        check_cluster(OPERATION, &config.bootstrap_servers, &[])?;
         config.validate()?;
         self.with_clients(|clients| {
             self.open(OPERATION)?;
@@ -149,6 +139,7 @@ impl KafkaDriver for MemoryDriver {
 
     async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicOutcome> {
         self.open("kafka.create_topic")?;
+        request.validate(&self.capabilities)?;
         let outcome = self.broker.answering("kafka.create_topic")?.create_topic(&request)?;
         self.broker.changed.notify_waiters();
         Ok(outcome)

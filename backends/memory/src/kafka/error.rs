@@ -1,7 +1,6 @@
 //! Kafka's refusals: name, number, kind and what the object needs.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use onex_spi::kafka::{KafkaFault, Recovery, TopicPartition};
 use onex_spi::{Error, ErrorKind};
@@ -10,7 +9,6 @@ use onex_spi::{Error, ErrorKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     OffsetOutOfRange,
-    UnknownTopicOrPartition,
     RequestTimedOut,
     BrokerNotAvailable,
     MessageTooLarge,
@@ -27,11 +25,10 @@ pub(super) enum Refusal {
 
 impl Refusal {
     fn row(self) -> (&'static str, i16, ErrorKind, Recovery) {
-        use ErrorKind::{Conflict, InvalidInput, NotFound, TimedOut, TooLarge, Unavailable};
+        use ErrorKind::{Conflict, InvalidInput, TimedOut, TooLarge, Unavailable};
         use Recovery::{Abort, None, Retry};
         match self {
             Self::OffsetOutOfRange => ("OFFSET_OUT_OF_RANGE", 1, Conflict, None),
-            Self::UnknownTopicOrPartition => ("UNKNOWN_TOPIC_OR_PARTITION", 3, NotFound, Abort),
             Self::RequestTimedOut => ("REQUEST_TIMED_OUT", 7, TimedOut, Retry),
             Self::BrokerNotAvailable => ("BROKER_NOT_AVAILABLE", 8, Unavailable, Retry),
             Self::MessageTooLarge => ("MESSAGE_TOO_LARGE", 10, TooLarge, Abort),
@@ -69,38 +66,6 @@ impl Refusal {
     }
 }
 
-/// A topic that nobody created.
-pub(super) fn unknown_topic(operation: &'static str, topic: &str) -> Error {
-    Refusal::UnknownTopicOrPartition
-        .error(operation, format!("topic {topic:?} does not exist; create it first"))
-}
-
-/// A partition that its topic does not have, or a topic that is not there.
-pub(super) fn unknown_partition(operation: &'static str, at: &TopicPartition) -> Error {
-    Refusal::UnknownTopicOrPartition.error_at(operation, at.clone(), format!("{at} does not exist"))
-}
-
-/// A record for a partition that its topic does not have: the record is wrong, not the topic.
-pub(super) fn no_such_partition(
-    operation: &'static str,
-    topic: &Arc<str>,
-    partition: i32,
-    count: i32,
-) -> Error {
-    let message = format!("topic {topic:?} has partitions 0 to {}, not {partition}", count - 1);
-    let fault = Refusal::UnknownTopicOrPartition.fault().with_recovery(Recovery::None);
-    Error::invalid(operation, message)
-        .with_detail(fault.with_at(TopicPartition::new(topic.clone(), partition)))
-}
-
-/// A partition that belongs to another member, or to none; Kafka has no code of its own for it.
-pub(super) fn not_owned(operation: &'static str, at: &TopicPartition) -> Error {
-    let message = format!("{at} is not assigned to this consumer; only its owner may do that");
-    Error::new(ErrorKind::Conflict, operation, message)
-        .not_applied()
-        .with_detail(KafkaFault::new("").with_at(at.clone()))
-}
-
 /// A member that was expelled, or never joined.
 pub(super) fn unknown_member(operation: &'static str, group: &str) -> Error {
     let message = format!("this consumer is no member of group {group:?} (any more); poll to join");
@@ -123,7 +88,6 @@ mod tests {
         use Refusal::*;
         let rows = [
             (OffsetOutOfRange, "OFFSET_OUT_OF_RANGE", 1, ErrorKind::Conflict),
-            (UnknownTopicOrPartition, "UNKNOWN_TOPIC_OR_PARTITION", 3, ErrorKind::NotFound),
             (RequestTimedOut, "REQUEST_TIMED_OUT", 7, ErrorKind::TimedOut),
             (BrokerNotAvailable, "BROKER_NOT_AVAILABLE", 8, ErrorKind::Unavailable),
             (MessageTooLarge, "MESSAGE_TOO_LARGE", 10, ErrorKind::TooLarge),
@@ -151,6 +115,6 @@ mod tests {
         assert!(
             retry(away("kafka.commit")) && retry(Refusal::RequestTimedOut.error("kafka.produce", "late"))
         );
-        assert!(!retry(unknown_member("kafka.commit", "g")) && !retry(unknown_topic("kafka.poll", "t")));
+        assert!(!retry(unknown_member("kafka.commit", "g")));
     }
 }

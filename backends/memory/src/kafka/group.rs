@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use onex_spi::kafka::{ConsumerGroupInfo, GroupMember, GroupState, NextOffsets, TopicPartition};
+use onex_spi::Result;
+use onex_spi::kafka::{Commit, ConsumerGroupInfo, GroupMember, GroupState, NextOffsets, TopicPartition};
 
 use super::assign::{MemberId, balance};
 use super::topic::Topics;
@@ -165,9 +166,9 @@ impl Group {
         &self.committed
     }
 
-    /// Stores offsets that were checked.
-    pub(super) fn commit(&mut self, next: &NextOffsets) {
-        self.committed.extend(next.iter().map(|(at, offset)| (at.clone(), *offset)));
+    /// Stores offsets of partitions that the caller owns.
+    pub(super) fn commit(&mut self, commit: &Commit) -> Result<()> {
+        commit.apply(&mut self.committed)
     }
 
     /// A topic came.
@@ -319,7 +320,7 @@ mod tests {
         let (mut topics, mut group) = (topics(), Group::default());
         group.join(1, joining(), &topics);
         let at = group.take(1)[0].clone();
-        group.commit(&NextOffsets::from([(at, 7)]));
+        group.commit(&Commit::new(NextOffsets::from([(at, 7)]))).expect("a first commit");
         topics.delete("t");
         group.topic_deleted("t", &topics);
         assert!(group.committed().is_empty() && group.owned(1).count() == 0);

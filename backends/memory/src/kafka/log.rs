@@ -1,52 +1,22 @@
 //! The log of one partition.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use bytes::Bytes;
-use onex_spi::kafka::{Header, KafkaMessage, Timestamp, TimestampKind, Watermarks};
-
-/// A record as it lies in a log; its offset is the log's low watermark plus its place.
-#[derive(Clone, Debug)]
-pub(super) struct Stored {
-    pub(super) key: Option<Bytes>,
-    pub(super) value: Option<Bytes>,
-    pub(super) headers: Vec<Header>,
-    pub(super) timestamp: Timestamp,
-    pub(super) kind: TimestampKind,
-}
-
-impl Stored {
-    /// The bytes of key and value.
-    fn bytes(&self) -> usize {
-        self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len)
-    }
-
-    fn message(&self, topic: &Arc<str>, partition: i32, offset: i64) -> KafkaMessage {
-        let mut message = KafkaMessage::new(topic.clone(), partition, offset, self.timestamp);
-        message.key.clone_from(&self.key);
-        message.value.clone_from(&self.value);
-        message.headers.clone_from(&self.headers);
-        message.timestamp_kind = self.kind;
-        message
-    }
-}
+use onex_spi::kafka::{KafkaMessage, Timestamp, Watermarks};
 
 /// Records in order; the oldest may be removed, the offsets go on counting.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     low: i64,
-    bytes: usize,
-    records: VecDeque<Stored>,
+    bytes: u64,
+    records: VecDeque<KafkaMessage>,
 }
 
 impl Log {
-    /// Adds a record and tells its offset.
-    pub(super) fn append(&mut self, record: Stored) -> i64 {
-        let offset = self.watermarks().high;
+    /// Adds a record, whose offset is the high watermark.
+    pub(super) fn append(&mut self, record: KafkaMessage) {
         self.bytes += record.bytes();
         self.records.push_back(record);
-        offset
     }
 
     pub(super) fn watermarks(&self) -> Watermarks {
@@ -55,23 +25,14 @@ impl Log {
     }
 
     /// At most `max` records from `from` on, which lies between the watermarks.
-    pub(super) fn read(
-        &self,
-        topic: &Arc<str>,
-        partition: i32,
-        from: i64,
-        max: usize,
-    ) -> impl Iterator<Item = KafkaMessage> {
+    pub(super) fn read(&self, from: i64, max: usize) -> impl Iterator<Item = KafkaMessage> {
         let skip = usize::try_from(from - self.low).unwrap_or(0).min(self.records.len());
-        (from..)
-            .zip(self.records.range(skip..))
-            .take(max)
-            .map(move |(offset, record)| record.message(topic, partition, offset))
+        self.records.range(skip..).take(max).cloned()
     }
 
     /// The offset of the first record at or after `time`.
     pub(super) fn first_at(&self, time: Timestamp) -> Option<i64> {
-        (self.low..).zip(&self.records).find(|(_, record)| record.timestamp >= time).map(|(offset, _)| offset)
+        self.records.iter().find(|record| record.timestamp >= time).map(|record| record.offset)
     }
 
     /// Removes what lies before `offset`, which is at most the high watermark; the low one never falls.
@@ -80,7 +41,7 @@ impl Log {
     }
 
     /// Removes from the old end what is older than `oldest` or beyond `max_bytes`.
-    pub(super) fn trim(&mut self, oldest: Option<Timestamp>, max_bytes: Option<usize>) {
+    pub(super) fn trim(&mut self, oldest: Option<Timestamp>, max_bytes: Option<u64>) {
         while self.records.front().is_some_and(|front| {
             oldest.is_some_and(|oldest| front.timestamp < oldest)
                 || max_bytes.is_some_and(|max| self.bytes > max)
@@ -99,24 +60,22 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use onex_spi::kafka::ProducerRecord;
+
     use super::*;
 
     fn log(times: &[i64]) -> Log {
         let mut log = Log::default();
         for time in times {
-            log.append(Stored {
-                key: None,
-                value: Some(Bytes::from_static(b"ten bytes!")),
-                headers: Vec::new(),
-                timestamp: Timestamp::from_millis(*time),
-                kind: TimestampKind::Create,
-            });
+            let record = ProducerRecord::new("t").with_value("ten bytes!");
+            let offset = log.watermarks().high;
+            log.append(KafkaMessage::stored(record, 0, offset, Timestamp::from_millis(*time)));
         }
         log
     }
 
     fn offsets(log: &Log, from: i64, max: usize) -> Vec<i64> {
-        log.read(&"t".into(), 0, from, max).map(|message| message.offset).collect()
+        log.read(from, max).map(|message| message.offset).collect()
     }
 
     #[test]

@@ -38,7 +38,6 @@ mod error;
 mod group;
 mod log;
 mod producer;
-mod reading;
 mod settings;
 mod topic;
 

@@ -17,16 +17,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use onex_spi::kafka::{
-    Acks, ClientStats, ProduceReceipt, ProducerConfig, ProducerDriver, ProducerRecord, Timestamp,
-    TimestampKind, Undelivered, partition_for_key,
+    ClientStats, KafkaMessage, ProduceReceipt, ProducerConfig, ProducerDriver, ProducerRecord, Timestamp,
+    TimestampKind, Undelivered, check_topic_name, unknown_topic,
 };
 use onex_spi::{Error, Result};
 
 use super::broker::{Broker, Cluster};
-use super::error::{Refusal, no_such_partition, unknown_topic};
-use super::log::Stored;
-use super::settings::{admit, record_bytes};
-use super::topic::check_name;
+use super::error::Refusal;
+use super::settings::admit;
 
 const PRODUCE: &str = "kafka.produce";
 
@@ -149,19 +147,10 @@ impl MemoryProducer {
         let mut answers = Vec::with_capacity(records.len());
         for record in records {
             let answer = self.append(&mut cluster, record, now, &mut sticky);
-            match &answer {
-                Ok(_) => {
-                    let bytes =
-                        |part: &Option<bytes::Bytes>| part.as_ref().map_or(0, bytes::Bytes::len) as u64;
-                    state.stats.acknowledged += 1;
-                    state.stats.bytes += bytes(&record.key) + bytes(&record.value);
-                }
-                Err(_) => state.stats.failed += 1,
-            }
+            state.stats.settle(&answer, record.bytes());
+            call.open -= 1;
             answers.push(answer);
         }
-        state.stats.in_flight -= call.open;
-        call.open = 0;
         Some(answers)
     }
 
@@ -172,42 +161,24 @@ impl MemoryProducer {
         now: Timestamp,
         sticky: &mut BTreeMap<&'a str, i32>,
     ) -> Result<ProduceReceipt> {
-        let size = record_bytes(record);
-        if size > self.limit {
-            let message =
-                format!("the record has {size} bytes of key, value and headers, the limit is {}", self.limit);
-            return Err(Refusal::MessageTooLarge.error(PRODUCE, message));
-        }
+        record.check_size(self.limit)?;
         let Some(topic) = cluster.topics.get_mut(&record.topic) else {
-            check_name(PRODUCE, &record.topic)?;
+            check_topic_name(PRODUCE, &record.topic)?;
             return Err(unknown_topic(PRODUCE, &record.topic));
         };
-        let count = topic.partitions();
-        let partition = match (record.partition, &record.key) {
-            (Some(explicit), _) => explicit,
-            (None, Some(key)) => partition_for_key(key, count),
-            (None, None) => *sticky.entry(&record.topic).or_insert_with(|| topic.next_sticky()),
-        };
         admit(PRODUCE, &topic.settings, record, now.as_millis())?;
+        let count = topic.partitions();
+        let sticky = || *sticky.entry(&record.topic).or_insert_with(|| topic.next_sticky()) as usize;
+        let partition = record.choose_partition(count, sticky)?;
         let append_time = topic.settings.append_time;
-        let name = topic.name.clone();
-        let log =
-            topic.log(partition, now).ok_or_else(|| no_such_partition(PRODUCE, &name, partition, count))?;
-        let (timestamp, kind) = if append_time {
-            (now, TimestampKind::LogAppend)
-        } else {
-            (record.timestamp.unwrap_or(now), TimestampKind::Create)
-        };
-        let offset = log.append(Stored {
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers: record.headers.clone(),
-            timestamp,
-            kind,
-        });
-        // Without acknowledgement nobody would know offset and time.
-        let known = self.config.acks != Acks::None;
-        Ok(ProduceReceipt::new(name, partition, known.then_some(offset), known.then_some(timestamp)))
+        let log = topic.log(partition, now).ok_or_else(|| unknown_topic(PRODUCE, &record.topic))?;
+        let mut message = KafkaMessage::stored(record.clone(), partition, log.watermarks().high, now);
+        if append_time {
+            (message.timestamp, message.timestamp_kind) = (now, TimestampKind::LogAppend);
+        }
+        let receipt = ProduceReceipt::of(&message, self.config.acks);
+        log.append(message);
+        Ok(receipt)
     }
 }
 
@@ -232,10 +203,8 @@ impl<'a> Call<'a> {
         if state.closing.is_some() {
             return Err(Error::closed(PRODUCE, "the producer"));
         }
-        let open = records as u64;
-        state.stats.accepted += open;
-        state.stats.in_flight += open;
-        Ok(Self { producer, open })
+        state.stats.accept(records);
+        Ok(Self { producer, open: records as u64 })
     }
 }
 
@@ -262,7 +231,7 @@ impl ProducerDriver for MemoryProducer {
             Ok(call) => call,
             Err(closed) => return vec![Err(closed); records.len()],
         };
-        let deadline = self.broker.after(self.config.delivery_timeout);
+        let deadline = self.broker.clock.after(self.config.delivery_timeout);
         let answers = tokio::select! {
             biased;
             answers = self.store(&records, &mut call) => answers,
@@ -273,7 +242,7 @@ impl ProducerDriver for MemoryProducer {
     }
 
     async fn close(&self, within: Duration) -> Result<Undelivered> {
-        self.begin_close(self.broker.after(within));
+        self.begin_close(self.broker.clock.after(within));
         Ok(self.finish_close().await)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use onex_spi::kafka::{Header, ProducerRecord};
+use onex_spi::kafka::ProducerRecord;
 use onex_spi::{Error, Result};
 
 use super::error::Refusal;
@@ -73,7 +73,7 @@ pub(super) struct Settings {
     /// How old a record may become.
     pub(super) retention_ms: Option<i64>,
     /// How many bytes of keys and values a partition keeps.
-    pub(super) retention_bytes: Option<usize>,
+    pub(super) retention_bytes: Option<u64>,
     /// How far in the past a create time may lie; `None` = any.
     pub(super) before_max_ms: Option<i64>,
     /// How far in the future a create time may lie.
@@ -100,7 +100,7 @@ impl Settings {
         Ok(Self {
             max_message_bytes: size("max.message.bytes"),
             retention_ms: bound("retention.ms").filter(|_| deletes),
-            retention_bytes: size("retention.bytes").filter(|_| deletes),
+            retention_bytes: bound("retention.bytes").filter(|_| deletes).map(i64::unsigned_abs),
             before_max_ms: bound("message.timestamp.before.max.ms"),
             after_max_ms: bound("message.timestamp.after.max.ms").unwrap_or(AFTER_MAX_MS),
             append_time: text("message.timestamp.type") == Some("LogAppendTime"),
@@ -134,19 +134,12 @@ fn check(operation: &'static str, name: &str, value: &str) -> Result<()> {
     }
 }
 
-/// The bytes of key, value and headers: what the limit of a driver counts.
-pub(super) fn record_bytes(record: &ProducerRecord) -> usize {
-    let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
-    let header = |header: &Header| header.name.len() + length(&header.value);
-    length(&record.key) + length(&record.value) + record.headers.iter().map(header).sum::<usize>()
-}
-
 /// The bytes of a record that travels as a batch of its own (record format 2): what `max.message.bytes` counts.
 pub(super) fn batch_bytes(record: &ProducerRecord) -> usize {
     /// The header of a batch.
     const BATCH: usize = 61;
     // Attributes, the deltas of time and offset, and the number of headers take a byte each up to 63 headers.
-    let mut body = 3 + varint(record.headers.len()) + record_bytes(record);
+    let mut body = 3 + varint(record.headers.len()) + record.size();
     for field in [&record.key, &record.value].into_iter().chain(record.headers.iter().map(|h| &h.value)) {
         body += field.as_ref().map_or(1, |bytes| varint(bytes.len()));
     }
