@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+pub mod bridge;
 pub mod broken;
 pub mod clock;
 pub mod faulty;
