@@ -3,6 +3,7 @@
 use std::future::ready;
 use std::sync::Arc;
 
+use onex_breaker_failsafe::SuccessRate;
 use onex_http_client::HttpClientBuilder;
 use onex_memory::http::MemoryHttp;
 use onex_memory::kafka::MemoryKafka;
@@ -46,6 +47,11 @@ pub(crate) fn subjects(chosen: impl Fn(&str) -> bool) -> (Vec<Subject>, Option<B
     let (drivers, clients) = (memory.clone(), memory);
     let mut subjects = vec![
         Subject::new("breaker-native", breaker::trials(native)),
+        Subject::new("breaker-failsafe", breaker::trials(|setup| failsafe(setup, None))),
+        Subject::new(
+            "breaker-failsafe/or_else",
+            breaker::trials(|setup| failsafe(setup, Some(SuccessRate::new(0.5)))),
+        ),
         Subject::new("testkit/reference breaker", breaker::trials(reference)),
         Subject::new("memory/http", http::transport::trials(memory_transport)),
         Subject::new("http-transport-hyper", http::transport::trials(hyper_transport)),
@@ -95,6 +101,7 @@ pub(crate) fn subjects(chosen: impl Fn(&str) -> bool) -> (Vec<Subject>, Option<B
 /// The folders that can be chosen.
 pub(crate) const FOLDERS: &[&str] = &[
     "breaker-native",
+    "breaker-failsafe",
     "testkit",
     "memory",
     "http-transport-hyper",
@@ -129,6 +136,19 @@ async fn native(setup: BreakerSetup) -> onex_spi::Result<Arc<dyn CircuitBreaker>
         .with_max_circuits(setup.max_circuits)
         .with_defaults(setup.defaults);
     onex_breaker_native::open(config, setup.clock)
+}
+
+/// failsafe's second policy, beside the first; the cases' failures in a row open before a rate can.
+async fn failsafe(
+    setup: BreakerSetup,
+    rate: Option<SuccessRate>,
+) -> onex_spi::Result<Arc<dyn CircuitBreaker>> {
+    let config = onex_breaker_failsafe::Config::new()
+        .with_max_circuits(setup.max_circuits)
+        .with_defaults(setup.defaults)
+        .with_templates(setup.templates)
+        .with_success_rate(rate);
+    onex_breaker_failsafe::open(config, setup.clock, setup.seed)
 }
 
 async fn reference(setup: BreakerSetup) -> onex_spi::Result<Arc<dyn CircuitBreaker>> {
