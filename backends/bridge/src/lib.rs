@@ -38,6 +38,7 @@ mod held;
 pub mod http;
 mod ids;
 mod inbox;
+pub mod kafka;
 mod lane;
 pub mod memory;
 mod opening;
