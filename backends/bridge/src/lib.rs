@@ -30,9 +30,7 @@
 mod books;
 mod bridge;
 mod bridges;
-#[allow(dead_code, reason = "the rules come next")]
 mod conditions;
-#[allow(dead_code, reason = "the rules come next")]
 mod error;
 mod held;
 pub mod http;
