@@ -8,22 +8,30 @@
 
 use std::time::Duration;
 
-use onex_spi::kafka::{CreateTopicRequest, KafkaFault, TopicOutcome, TopicPartition};
+use onex_spi::kafka::{CreateTopicRequest, KafkaFault, TopicOutcome, TopicPartition, check_topic_name};
 use onex_spi::{Effect, Error, ErrorKind, Result};
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
 
 use crate::cluster::{ANSWER, Asked, Cluster, Pace, ask_layout, is_electing};
-use crate::{error, names};
+use crate::error;
 
 /// How long metadata may take to show a change that the controller has made.
 const VISIBLE: Duration = Duration::from_secs(10);
 
+/// More than that librdkafka itself would refuse without a code.
+const MOST_PARTITIONS: i32 = 100_000;
+
 impl Cluster {
+    /// Creates a topic whose request was validated.
     pub(crate) async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicOutcome> {
         const CALL: &str = "kafka.create_topic";
-        names::check_topic(&request.name, CALL)?;
-        check_counts(&request)?;
+        if request.partitions > MOST_PARTITIONS {
+            let text =
+                format!("{} partitions: librdkafka asks for at most {MOST_PARTITIONS}", request.partitions);
+            let fault = KafkaFault::new("INVALID_PARTITIONS").with_code(37);
+            return Err(Error::invalid(CALL, text).with_detail(fault));
+        }
         let admin = self.admin(CALL).await?;
         let replicas = TopicReplication::Fixed(i32::from(request.replication_factor));
         let mut topic = NewTopic::new(&request.name, request.partitions, replicas);
@@ -55,7 +63,7 @@ impl Cluster {
 
     pub(crate) async fn delete_topic(&self, name: &str) -> Result<TopicOutcome> {
         const CALL: &str = "kafka.delete_topic";
-        names::check_topic(name, CALL)?;
+        check_topic_name(CALL, name)?;
         let admin = self.admin(CALL).await?;
         let answer = admin.delete_topics(&[name], &options()).await;
         match outcome(answer, CALL, name)? {
@@ -117,26 +125,4 @@ fn outcome(
             format!("{about}: an answer without a result"),
         )),
     }
-}
-
-/// Refuses the counts that librdkafka itself would refuse without a code.
-fn check_counts(request: &CreateTopicRequest) -> Result<()> {
-    let refused = |name: &'static str, code: i16, text: String| {
-        Err(Error::invalid("kafka.create_topic", text).with_detail(KafkaFault::new(name).with_code(code)))
-    };
-    if request.partitions != -1 && !(1..=100_000).contains(&request.partitions) {
-        let text = format!(
-            "{} partitions: ask for 1 to 100,000, or -1 for the broker's default",
-            request.partitions
-        );
-        return refused("INVALID_PARTITIONS", 37, text);
-    }
-    if request.replication_factor != -1 && request.replication_factor < 1 {
-        let text = format!(
-            "{} replicas: ask for at least 1, or -1 for the broker's default",
-            request.replication_factor
-        );
-        return refused("INVALID_REPLICATION_FACTOR", 38, text);
-    }
-    Ok(())
 }

@@ -4,7 +4,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use onex_spi::kafka::{PartitionInfo, TopicMetadata, TopicPartition, Watermarks};
+use onex_spi::kafka::{
+    PartitionInfo, TopicMetadata, TopicPartition, Watermarks, check_topic_name, unknown_partition,
+    unknown_topic,
+};
 use onex_spi::{Clock, Error, Result};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::{Client, ClientContext};
@@ -13,11 +16,10 @@ use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 
 use crate::native::{self, AdminContext};
 use crate::work::{Reaped, Workers};
-use crate::{Config, error, names};
+use crate::{Config, error};
 
 /// How long one question to the cluster may take.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
-const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The topic in which every cluster keeps its groups: asked for where any answer will do.
 pub(crate) const GROUPS_TOPIC: &str = "__consumer_offsets";
 /// How many blocking questions run at a time.
@@ -70,8 +72,7 @@ impl Cluster {
 
     /// The instant `within` from now; one that no clock can name counts as a century.
     pub(crate) fn deadline(&self, within: Duration) -> Instant {
-        let now = self.clock.now();
-        now.checked_add(within).unwrap_or_else(|| now + CENTURY)
+        self.clock.after(within)
     }
 
     /// The administrative client; made on a worker thread, because that starts threads of librdkafka.
@@ -150,10 +151,10 @@ impl Cluster {
         partition: &TopicPartition,
         operation: &'static str,
     ) -> Result<Watermarks> {
-        names::check_topic(&partition.topic, operation)?;
+        check_topic_name(operation, &partition.topic)?;
         let layout = self.layout(&partition.topic, operation).await?;
         if partition.partition < 0 || partition.partition >= layout.count() {
-            return Err(names::unknown(operation, partition, Some(partition.clone())));
+            return Err(unknown_partition(operation, partition));
         }
         self.bounds(partition, operation).await
     }
@@ -173,7 +174,7 @@ impl Cluster {
 
     /// Describes a topic with the bounds of its partitions.
     pub(crate) async fn metadata(&self, topic: &str, operation: &'static str) -> Result<TopicMetadata> {
-        names::check_topic(topic, operation)?;
+        check_topic_name(operation, topic)?;
         let layout = self.layout(topic, operation).await?;
         let (name, mut partitions) = (Arc::<str>::from(topic), layout.partitions);
         // A partition without a leader has bounds that nobody can tell now.
@@ -223,12 +224,12 @@ pub(crate) fn ask_layout<C: ClientContext>(
         })?;
     let brokers = metadata.brokers().len();
     let Some(found) = metadata.topics().first() else {
-        return Ok(Asked::Unknown { brokers, error: names::unknown(operation, about, None) });
+        return Ok(Asked::Unknown { brokers, error: unknown_topic(operation, topic) });
     };
     if let Some(code) = found.error().map(Code::from) {
         return match code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic => {
-                Ok(Asked::Unknown { brokers, error: names::unknown(operation, about, None) })
+                Ok(Asked::Unknown { brokers, error: unknown_topic(operation, topic) })
             }
             code => Err(error::of_code(code, operation, about).not_applied()),
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use onex_spi::kafka::{
     ConsumerConfig, ConsumerDriver, ConsumerGroupInfo, CreateTopicRequest, KafkaAdmin, KafkaCapabilities,
-    KafkaDriver, KafkaFeature, ProducerConfig, ProducerDriver, TopicMetadata, TopicOutcome,
+    KafkaDriver, KafkaFeature, ProducerConfig, ProducerDriver, TopicMetadata, TopicOutcome, check_cluster,
 };
 use onex_spi::provider::OpenContext;
 use onex_spi::{Error, Features, Health, Lifecycle, Result};
@@ -56,18 +56,6 @@ impl RdKafkaDriver {
             true => Err(Error::closed(operation, "the driver")),
             false => Ok(()),
         }
-    }
-
-    /// Accepts the driver's own cluster under any order of its addresses.
-    fn check_servers(&self, operation: &'static str, asked: &[String]) -> Result<()> {
-        let own = &self.cluster.config().bootstrap_servers;
-        if asked.iter().all(|server| own.contains(server)) {
-            return Ok(());
-        }
-        let text = format!(
-            "bootstrap_servers = {asked:?} is not this driver's cluster {own:?}; open another driver for it"
-        );
-        Err(Error::invalid(operation, text))
     }
 
     /// Keeps what was opened for the close; forgets what is gone.
@@ -136,7 +124,7 @@ impl KafkaDriver for RdKafkaDriver {
         const CALL: &str = "kafka.producer";
         self.open(CALL)?;
         config.validate()?;
-        self.check_servers(CALL, &config.bootstrap_servers)?;
+        check_cluster(CALL, &config.bootstrap_servers, &self.cluster.config().bootstrap_servers)?;
         // Each producer starts its null keys elsewhere; the golden ratio spreads the seeds.
         let seed = self.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed) >> 32;
         let producer = RdKafkaProducer::open(Arc::clone(&self.cluster), config, seed).await?;
@@ -150,7 +138,7 @@ impl KafkaDriver for RdKafkaDriver {
         const CALL: &str = "kafka.consumer";
         self.open(CALL)?;
         config.validate()?;
-        self.check_servers(CALL, &config.bootstrap_servers)?;
+        check_cluster(CALL, &config.bootstrap_servers, &self.cluster.config().bootstrap_servers)?;
         if config.group_id.contains('\0') {
             return Err(Error::invalid(CALL, "group_id holds a NUL byte; rename the group"));
         }
@@ -162,6 +150,7 @@ impl KafkaDriver for RdKafkaDriver {
 
     async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicOutcome> {
         self.open("kafka.create_topic")?;
+        request.validate(&self.capabilities)?;
         self.cluster.create_topic(request).await
     }
 

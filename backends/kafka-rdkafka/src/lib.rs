@@ -46,7 +46,6 @@ mod driver;
 mod error;
 mod ffi;
 mod group;
-mod names;
 mod native;
 mod open;
 mod producer;

@@ -6,7 +6,7 @@
 //!  provider.rs  both under one name                   tests/environment.rs
 //! ```
 //!
-//! Formatted and with comments the driver has 334 lines and the transport 238: what every engine decides alike is the SPI's.
+//! Formatted and with comments the driver has 330 lines and the transport 238: what every engine decides alike is the SPI's.
 //!
 //! - [`log::LogDriver`] has no groups, deletes no topics and takes no topic settings. It does not declare them, and the
 //!   suite ignores those cases with that reason.

@@ -36,9 +36,10 @@ struct State {
 }
 
 impl State {
-    /// How many partitions a topic has; none = it does not exist.
-    fn count(&self, topic: &str) -> i32 {
-        self.partitions.keys().filter(|at| *at.topic == *topic).count() as i32
+    /// How many partitions a topic has.
+    fn count(&self, operation: &'static str, topic: &str) -> Result<i32> {
+        let count = self.partitions.keys().filter(|at| *at.topic == *topic).count();
+        if count > 0 { Ok(count as i32) } else { Err(unknown_topic(operation, topic)) }
     }
 
     fn records(&self, operation: &'static str, at: &TopicPartition) -> Result<&Vec<KafkaMessage>> {
@@ -110,7 +111,7 @@ impl KafkaDriver for LogDriver {
         self.gate.enter("kafka.create_topic")?;
         request.validate(&self.capabilities)?;
         let created = self.log.0.send_if_modified(|state| {
-            let new = state.count(&request.name) == 0;
+            let new = state.count("kafka.create_topic", &request.name).is_err();
             // No number asked for = one partition.
             let numbers = (0..request.partitions.max(1)).filter(|_| new);
             let at = |number| TopicPartition::new(request.name.as_str(), number);
@@ -130,9 +131,7 @@ impl KafkaDriver for LogDriver {
     async fn topic_metadata(&self, name: &str) -> Result<TopicMetadata> {
         self.gate.enter("kafka.topic_metadata")?;
         let state = self.log.0.borrow();
-        if state.count(name) == 0 {
-            return Err(unknown_topic("kafka.topic_metadata", name));
-        }
+        state.count("kafka.topic_metadata", name)?;
         let partitions = state.partitions.iter().filter(|(at, _)| *at.topic == *name);
         let info = partitions.map(|(at, log)| PartitionInfo::new(at.partition, 0, 0, log.len() as i64));
         Ok(TopicMetadata::new(name, info.collect()))
@@ -152,10 +151,7 @@ struct LogProducer {
 impl LogProducer {
     fn append(&self, state: &mut State, record: ProducerRecord, batch: usize) -> Result<ProduceReceipt> {
         record.check_size(RECORD_BYTES)?;
-        let count = state.count(&record.topic);
-        if count == 0 {
-            return Err(unknown_topic("kafka.produce", &record.topic));
-        }
+        let count = state.count("kafka.produce", &record.topic)?;
         let partition = record.choose_partition(count, || batch)?;
         let records =
             state.partitions.entry(TopicPartition::new(record.topic.clone(), partition)).or_default();
@@ -239,7 +235,7 @@ impl LogConsumer {
             Ok((start, records.iter().skip(start as usize).take(most).cloned().collect()))
         })?;
         if records.is_empty() {
-            member.tell_missing(|topic| state.count(topic) > 0, over)?;
+            member.tell_missing(|topic| state.count("kafka.poll", topic).is_ok(), over)?;
         }
         Ok((over || !records.is_empty()).then_some(Polled::Records(records)))
     }

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use onex_spi::kafka::{
-    ClientStats, Commit, ConsumerConfig, ConsumerDriver, KafkaFault, NextOffsets, PollRequest, Polled,
-    Timestamp, TopicPartition, Watermarks,
+    ClientStats, Commit, ConsumerConfig, ConsumerDriver, NextOffsets, PollRequest, Polled, Timestamp,
+    TopicPartition, Watermarks, check_topic_name, not_owned, unknown_partition,
 };
 use onex_spi::{Error, ErrorKind, Result};
 use rdkafka::config::FromClientConfigAndContext;
@@ -29,12 +29,12 @@ use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{oneshot, watch};
 
-use self::offsets::{commit_now, committed_now, not_owned, offsets_in};
+use self::offsets::{commit_now, committed_now, offsets_in};
 use self::worker::{Command, Context, Native, Shared, list_of};
 use crate::cluster::{ANSWER, Cluster};
+use crate::error;
 use crate::native::{self, Notes};
 use crate::work::Workers;
-use crate::{error, names};
 
 #[derive(Debug)]
 pub(crate) struct RdKafkaConsumer {
@@ -151,10 +151,10 @@ impl RdKafkaConsumer {
     /// Says of partitions that are not owned whether they exist at all (K7).
     async fn judge_foreign(&self, operation: &'static str, foreign: &[TopicPartition]) -> Result<()> {
         for partition in foreign {
-            names::check_topic(&partition.topic, operation)?;
+            check_topic_name(operation, &partition.topic)?;
             let layout = self.cluster.layout(&partition.topic, operation).await?;
             if partition.partition < 0 || partition.partition >= layout.count() {
-                return Err(names::unknown(operation, partition, Some(partition.clone())));
+                return Err(unknown_partition(operation, partition));
             }
         }
         match foreign.first() {
@@ -177,7 +177,7 @@ impl Drop for Wanted<'_> {
 impl ConsumerDriver for RdKafkaConsumer {
     async fn subscribe(&self, topics: &[String]) -> Result<()> {
         const CALL: &str = "kafka.subscribe";
-        topics.iter().try_for_each(|topic| names::check_topic(topic, CALL))?;
+        topics.iter().try_for_each(|topic| check_topic_name(CALL, topic))?;
         self.open_or(CALL)?;
         // The next poll joins.
         self.shared.slot().subscription = Some(topics.to_vec());
@@ -235,10 +235,7 @@ impl ConsumerDriver for RdKafkaConsumer {
 
     async fn commit(&self, commit: &Commit) -> Result<()> {
         const CALL: &str = "kafka.commit";
-        if let Some((at, offset)) = commit.next.iter().find(|(_, offset)| **offset < 0) {
-            let text = format!("offset {offset} of {at} is negative; commit the next offset to read");
-            return Err(Error::invalid(CALL, text).with_detail(KafkaFault::new("").with_at(at.clone())));
-        }
+        commit.next.validate(CALL)?;
         let foreign: Vec<_> = {
             let slot = self.shared.slot();
             if slot.closed {
@@ -256,7 +253,7 @@ impl ConsumerDriver for RdKafkaConsumer {
 
     async fn committed(&self, partitions: &[TopicPartition]) -> Result<NextOffsets> {
         const CALL: &str = "kafka.committed";
-        partitions.iter().try_for_each(|at| names::check_topic(&at.topic, CALL))?;
+        partitions.iter().try_for_each(|at| check_topic_name(CALL, &at.topic))?;
         self.open_or(CALL)?;
         if partitions.is_empty() {
             return Ok(NextOffsets::new());
@@ -267,10 +264,7 @@ impl ConsumerDriver for RdKafkaConsumer {
 
     async fn seek(&self, to: &NextOffsets) -> Result<()> {
         const CALL: &str = "kafka.seek";
-        if let Some((at, offset)) = to.iter().find(|(_, offset)| **offset < 0) {
-            let text = format!("offset {offset} of {at} is negative; seek to 0 or later");
-            return Err(Error::invalid(CALL, text).with_detail(KafkaFault::new("").with_at(at.clone())));
-        }
+        to.validate(CALL)?;
         let partitions: Vec<_> = to.keys().cloned().collect();
         self.owned(CALL, &partitions)?;
         let to: Vec<_> = to.iter().map(|(at, offset)| (at.clone(), *offset)).collect();
@@ -340,14 +334,14 @@ impl ConsumerDriver for RdKafkaConsumer {
             let most = topics.entry(&at.topic).or_default();
             *most = (*most).max(at.partition);
             if at.partition < 0 {
-                return Err(names::unknown(CALL, at, Some(at.clone())));
+                return Err(unknown_partition(CALL, at));
             }
         }
         for (topic, most) in topics {
-            names::check_topic(topic, CALL)?;
+            check_topic_name(CALL, topic)?;
             if most >= self.cluster.layout(topic, CALL).await?.count() {
                 let at = TopicPartition::new(topic, most);
-                return Err(names::unknown(CALL, &at, Some(at.clone())));
+                return Err(unknown_partition(CALL, &at));
             }
         }
         let times = times.to_vec();

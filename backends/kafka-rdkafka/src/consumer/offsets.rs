@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use onex_spi::kafka::{Commit, KafkaFault, NextOffsets, Recovery, TopicPartition};
-use onex_spi::{Error, ErrorKind, Result};
+use onex_spi::Result;
+use onex_spi::kafka::{Commit, NextOffsets, TopicPartition, not_owned};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
@@ -31,14 +31,7 @@ pub(super) fn commit_now(native: &Native, shared: &Shared, commit: &Commit) -> R
             }
         }
         let slot = shared.slot();
-        for (at, offset) in commit.next.iter() {
-            if let Some(before) = slot.committed.get(at).filter(|before| offset < before) {
-                let text = format!(
-                    "offset {offset} of {at} is below the committed {before}; use Commit::with_rewind"
-                );
-                return Err(Error::invalid(CALL, text).with_detail(KafkaFault::new("").with_at(at.clone())));
-            }
-        }
+        commit.check(|at| slot.committed.get(at).copied())?;
     }
     {
         // The assignment may have changed since the call came in.
@@ -108,10 +101,4 @@ pub(super) fn offsets_in(list: &TopicPartitionList, operation: &'static str) -> 
         }
     }
     Ok(offsets)
-}
-
-pub(super) fn not_owned(operation: &'static str, at: &TopicPartition) -> Error {
-    let text = format!("{at} is not assigned to this consumer; use the partitions of assignment()");
-    let fault = KafkaFault::new("").with_recovery(Recovery::Abort).with_at(at.clone());
-    Error::new(ErrorKind::Conflict, operation, text).not_applied().with_detail(fault)
 }

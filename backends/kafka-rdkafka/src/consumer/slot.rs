@@ -86,8 +86,7 @@ impl Slot {
                 continue;
             }
             self.stats.received += 1;
-            let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len) as u64;
-            self.stats.bytes += length(&message.key) + length(&message.value);
+            self.stats.bytes += message.bytes();
             records.push(message);
         }
         records

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use onex_spi::kafka::{ProduceReceipt, ProducerConfig, ProducerRecord};
 use onex_spi::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
-use super::lane::{LaneHandle, payload_bytes, wire_bytes};
+use super::lane::{LaneHandle, wire_bytes};
 use super::ledger::{Answers, CHUNK};
 use super::thread::Life;
 
@@ -66,9 +65,7 @@ pub(super) struct Size {
 
 impl Size {
     pub(super) fn of(record: &ProducerRecord) -> Self {
-        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        let counted = (length(&record.key) + length(&record.value)) as u64;
-        Self { counted, bytes: payload_bytes(record), wire: wire_bytes(record) }
+        Self { counted: record.bytes(), bytes: record.size(), wire: wire_bytes(record) }
     }
 }
 

@@ -155,13 +155,6 @@ impl Lanes {
     }
 }
 
-/// The bytes of key, value and headers: what `KafkaLimits::record_bytes` counts.
-pub(super) fn payload_bytes(record: &ProducerRecord) -> usize {
-    let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
-    let headers: usize = record.headers.iter().map(|header| header.name.len() + length(&header.value)).sum();
-    length(&record.key) + length(&record.value) + headers
-}
-
 /// The bytes of a batch that holds this record alone, uncompressed; format v2 of the protocol.
 pub(super) fn batch_bytes(record: &ProducerRecord) -> usize {
     let field = |bytes: &Option<bytes::Bytes>| match bytes {
@@ -203,7 +196,6 @@ mod tests {
         let headers = record(10).with_key("key").with_header("a", "1").with_header("", "");
         // 3 + (1+3) + (1+10) + 1 + (1+1+1+1) + (1+1) = 25, with its length 26.
         assert_eq!(batch_bytes(&headers), 61 + 26);
-        assert_eq!(payload_bytes(&headers), 3 + 10 + 2);
     }
 
     #[tokio::test]

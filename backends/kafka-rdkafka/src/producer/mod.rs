@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use onex_spi::kafka::{
     ClientStats, KafkaFault, ProduceReceipt, ProducerConfig, ProducerDriver, ProducerRecord, Recovery,
-    TopicPartition, Undelivered,
+    TopicPartition, Undelivered, check_topic_name,
 };
 use onex_spi::{Error, ErrorKind, Result};
 use rdkafka::message::{Header as NativeHeader, OwnedHeaders};
@@ -28,11 +28,11 @@ use rdkafka::producer::{BaseRecord, Producer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::call::{Call, Pending, Size};
-use self::lane::{Known, Lane, Lanes, Turn, batch_bytes, payload_bytes};
+use self::lane::{Known, Lane, Lanes, Turn, batch_bytes};
 use self::ledger::Answers;
 use self::thread::{Life, Phase, Shared};
 use crate::cluster::{Cluster, GROUPS_TOPIC, Pace, ask_layout};
-use crate::{error, names, native};
+use crate::{error, native};
 
 const CALL: &str = "kafka.produce";
 /// How long one question for a topic may take before it is asked again.
@@ -82,16 +82,8 @@ impl RdKafkaProducer {
 
     /// Refuses what needs no broker to be refused.
     fn check(&self, record: &ProducerRecord) -> Result<()> {
-        names::check_topic(&record.topic, CALL)?;
-        let (size, most) = (payload_bytes(record), self.cluster.config().record_bytes);
-        if size > most {
-            let text = format!(
-                "a record for {} has {size} bytes of key, value and headers, the limit is {most}; split it",
-                record.topic
-            );
-            let fault = KafkaFault::new("MESSAGE_TOO_LARGE").with_code(10).with_recovery(Recovery::Abort);
-            return Err(Error::new(ErrorKind::TooLarge, CALL, text).not_applied().with_detail(fault));
-        }
+        check_topic_name(CALL, &record.topic)?;
+        record.check_size(self.cluster.config().record_bytes)?;
         if let Some(partition) = record.partition.filter(|partition| *partition < 0) {
             return Err(no_partition(&record.topic, partition, "partitions count from 0"));
         }
