@@ -1,19 +1,23 @@
 //! The circuits by name, never more than the bound.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use onex_spi::breaker::{
-    BreakerCapabilities, BreakerFeature, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitListener,
-    CircuitMetrics, CircuitSnapshot, CircuitStatus,
+    BreakerCapabilities, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitListener, CircuitMetrics,
+    CircuitSnapshot, CircuitStatus,
 };
-use onex_spi::{Clock, Error, Features, Health, Lifecycle, Result};
+use onex_spi::{Clock, Features, Health, Lifecycle, Result};
 
 use crate::Config;
-use crate::circuit::NativeCircuit;
+use crate::chance::Chance;
+use crate::circuit::{NativeCircuit, Shared};
 use crate::error::{full, long, unknown};
+use crate::registry::Registry;
+use crate::tell::Teller;
 use crate::time::Time;
 use crate::word::State;
 
@@ -37,31 +41,36 @@ use crate::word::State;
 #[derive(Debug)]
 pub struct NativeBreaker {
     config: Config,
+    defaults: Arc<CircuitBreakerConfig>,
+    templates: Vec<Arc<CircuitBreakerConfig>>,
     capabilities: BreakerCapabilities,
-    time: Time,
-    threads: usize,
+    shared: Arc<Shared>,
     registry: RwLock<Registry>,
 }
 
-#[derive(Debug, Default)]
-struct Registry {
-    circuits: HashMap<Arc<str>, Arc<NativeCircuit>>,
-    closed: bool,
-}
-
 impl NativeBreaker {
-    /// Makes a breaker that decides on `clock`.
+    /// Makes a breaker that decides on `clock`, with a seed of its own, so that a fleet does not come back in step.
     ///
     /// # Errors
     /// `InvalidInput` for a configuration out of range.
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::with_seed(config, clock, RandomState::new().build_hasher().finish())
+    }
+
+    /// Makes a breaker that decides on `clock` and draws from `seed`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a configuration out of range.
+    pub fn with_seed(config: Config, clock: Arc<dyn Clock>, seed: u64) -> Result<Self> {
         config.validate()?;
         let time = Time::new(clock);
-        let features =
-            Features::none().with(BreakerFeature::InjectedClock).with(BreakerFeature::Reconfiguration);
-        let capabilities = BreakerCapabilities::new(features, time.grain(), config.max_circuits);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { config, capabilities, time, threads, registry: RwLock::default() })
+        let capabilities = BreakerCapabilities::new(Features::all(), time.grain(), config.max_circuits);
+        let shared = Arc::new(Shared { time, teller: Teller::default(), chance: Chance::new(seed) });
+        // One configuration for all circuits that were given none of their own.
+        let defaults = Arc::new(config.defaults);
+        let templates = config.templates.iter().map(|template| Arc::new(template.config)).collect();
+        let registry = RwLock::new(Registry::new());
+        Ok(Self { config, defaults, templates, capabilities, shared, registry })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Registry> {
@@ -72,41 +81,36 @@ impl NativeBreaker {
         self.registry.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The configuration of a new circuit (R22).
+    fn chosen(&self, name: &str) -> &Arc<CircuitBreakerConfig> {
+        let templates = self.config.templates.iter().zip(&self.templates);
+        let mut fitting = templates.filter(|(template, _)| template.fits(name)).map(|(_, config)| config);
+        fitting.next().unwrap_or(&self.defaults)
+    }
+
     /// The circuit of that name, made where it is new.
     fn own_circuit(&self, operation: &'static str, name: &str) -> Result<Arc<NativeCircuit>> {
-        let refuse_closed = |registry: &Registry| match registry.closed {
-            true => Err(Error::closed(operation, "the breaker")),
-            false => Ok(()),
-        };
-        {
-            let registry = self.read();
-            refuse_closed(&registry)?;
-            if let Some(circuit) = registry.circuits.get(name) {
-                return Ok(Arc::clone(circuit));
-            }
+        if let Some(circuit) = self.read().open(operation)?.get(name) {
+            circuit.touch();
+            return Ok(Arc::clone(circuit));
         }
         let limits = &self.capabilities.limits;
         if name.len() > limits.name_bytes {
             return Err(long(operation, name, limits.name_bytes));
         }
         let mut registry = self.write();
-        refuse_closed(&registry)?;
-        if let Some(circuit) = registry.circuits.get(name) {
+        if let Some(circuit) = registry.open(operation)?.get(name) {
             return Ok(Arc::clone(circuit));
         }
-        if registry.circuits.len() >= limits.circuits {
+        if registry.len() >= limits.circuits && !registry.evict() {
             return Err(full(operation, name, limits.circuits));
         }
-        let key: Arc<str> = Arc::from(name);
-        let circuit =
-            NativeCircuit::new(Arc::clone(&key), self.config.defaults, self.time.clone(), self.threads);
-        let circuit = Arc::new(circuit);
-        registry.circuits.insert(key, Arc::clone(&circuit));
-        Ok(circuit)
+        let (config, shared) = (Arc::clone(self.chosen(name)), Arc::clone(&self.shared));
+        Ok(registry.insert(Arc::from(name), |name, era| NativeCircuit::new(name, config, shared, era)))
     }
 
     fn known(&self, operation: &'static str, name: &str) -> Result<Arc<NativeCircuit>> {
-        self.read().circuits.get(name).cloned().ok_or_else(|| unknown(operation, name))
+        self.read().get(name).cloned().ok_or_else(|| unknown(operation, name))
     }
 }
 
@@ -120,7 +124,7 @@ impl CircuitBreaker for NativeBreaker {
     }
 
     fn find(&self, name: &str) -> Option<Arc<dyn Circuit>> {
-        self.read().circuits.get(name).map(|circuit| Arc::clone(circuit) as _)
+        self.read().get(name).map(|circuit| Arc::clone(circuit) as _)
     }
 
     fn circuit_state(&self, name: &str) -> Result<CircuitStatus> {
@@ -132,11 +136,11 @@ impl CircuitBreaker for NativeBreaker {
     }
 
     fn all_circuit_states(&self) -> BTreeMap<Arc<str>, CircuitStatus> {
-        self.read().circuits.iter().map(|(name, circuit)| (Arc::clone(name), circuit.status())).collect()
+        self.read().iter().map(|circuit| (Arc::clone(&circuit.name), circuit.status())).collect()
     }
 
     fn configure_circuit_breaker(&self, name: &str, config: CircuitBreakerConfig) -> Result<()> {
-        config.check("breaker.configure", self.capabilities.features)?;
+        config.validate()?;
         self.own_circuit("breaker.configure", name)?.configure(config);
         Ok(())
     }
@@ -156,17 +160,19 @@ impl CircuitBreaker for NativeBreaker {
         Ok(())
     }
 
-    fn listen(&self, _listener: Arc<dyn CircuitListener>) -> Result<()> {
-        self.capabilities.features.require("breaker.listen", BreakerFeature::Listeners)
+    fn listen(&self, listener: Arc<dyn CircuitListener>) -> Result<()> {
+        self.shared.teller.listen(listener);
+        Ok(())
     }
 
     fn circuit_snapshot(&self, name: &str) -> Result<CircuitSnapshot> {
-        self.capabilities.features.require("breaker.snapshot", BreakerFeature::Snapshots)?;
-        Ok(CircuitSnapshot::new(self.known("breaker.snapshot", name)?.status()))
+        Ok(self.known("breaker.snapshot", name)?.snapshot())
     }
 
-    fn restore_circuit(&self, _name: &str, _snapshot: &CircuitSnapshot) -> Result<()> {
-        self.capabilities.features.require("breaker.restore", BreakerFeature::Snapshots)
+    fn restore_circuit(&self, name: &str, snapshot: &CircuitSnapshot) -> Result<()> {
+        snapshot.validate()?;
+        self.own_circuit("breaker.restore", name)?.restore(snapshot);
+        Ok(())
     }
 }
 
@@ -175,10 +181,10 @@ impl Lifecycle for NativeBreaker {
     async fn health(&self) -> Health {
         let registry = self.read();
         let most = self.capabilities.limits.circuits;
-        match (registry.closed, registry.circuits.len()) {
+        match (registry.is_closed(), registry.len()) {
             (true, _) => Health::Unhealthy("the breaker is closed".to_owned()),
             (false, count) if count >= most => {
-                Health::Degraded(format!("all {most} circuits are in use: a new name is refused"))
+                Health::Degraded(format!("{most} circuits, the most: a new name needs an idle one to go"))
             }
             _ => Health::Healthy,
         }
@@ -186,7 +192,7 @@ impl Lifecycle for NativeBreaker {
 
     /// Nothing runs here, so nothing is waited for; circuits that are held keep deciding.
     async fn close(&self, _within: Duration) -> Result<()> {
-        self.write().closed = true;
+        self.write().close();
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What a section of the environment may say.
 
-use onex_spi::breaker::CircuitBreakerConfig;
+use onex_spi::breaker::{CircuitBreakerConfig, CircuitTemplate};
 use onex_spi::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,10 @@ const MOST_CIRCUITS: usize = 1_000_000;
 /// [production.breaker.defaults]
 /// failure_threshold = 5
 /// open_time = "30s"
+///
+/// [[production.breaker.templates]]
+/// pattern = "http:*"
+/// config = { failure_threshold = 10, trip = { rates = { window = { time = "30s" }, failure_rate = 0.5 } } }
 /// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,11 +31,13 @@ pub struct Config {
     pub max_circuits: usize,
     /// The configuration of a circuit that was given none. Default: 5 failures, 60 s open, 3 probes, one at a time.
     pub defaults: CircuitBreakerConfig,
+    /// Configurations by name pattern; the first that fits a new circuit's name is taken. Default none.
+    pub templates: Vec<CircuitTemplate>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_circuits: 1024, defaults: CircuitBreakerConfig::default() }
+        Self { max_circuits: 1024, defaults: CircuitBreakerConfig::default(), templates: Vec::new() }
     }
 }
 
@@ -56,6 +62,13 @@ impl Config {
         self
     }
 
+    /// Sets the configurations by name pattern.
+    #[must_use]
+    pub fn with_templates(mut self, templates: Vec<CircuitTemplate>) -> Self {
+        self.templates = templates;
+        self
+    }
+
     /// Checks the limits.
     ///
     /// # Errors
@@ -65,6 +78,7 @@ impl Config {
             let text = format!("max_circuits = {} is not in 1..={MOST_CIRCUITS}", self.max_circuits);
             return Err(Error::invalid("breaker.open", text));
         }
+        self.templates.iter().try_for_each(CircuitTemplate::validate)?;
         self.defaults.validate()
     }
 }

@@ -67,7 +67,8 @@ impl Provider for NativeProvider {
             return Err(Error::unsupported("breaker.open", text));
         }
         let config = parse_config("breaker.open", table)?;
-        open(config, Arc::clone(&context.clock)).map(Engine::CircuitBreaker)
+        let breaker = NativeBreaker::with_seed(config, Arc::clone(&context.clock), context.seed)?;
+        Ok(Engine::CircuitBreaker(Arc::new(breaker)))
     }
 }
 

@@ -43,6 +43,21 @@ pub(crate) struct Now {
 }
 
 impl Now {
+    #[cfg(test)]
+    pub(crate) fn at_nanos(nanos: u64) -> Self {
+        Self { at: Instant::now(), nanos }
+    }
+
+    /// Nanoseconds since the breaker was made.
+    pub(crate) fn nanos(self) -> u64 {
+        self.nanos
+    }
+
+    /// How long ago that nanosecond was.
+    pub(crate) fn since(self, nanos: u64) -> Duration {
+        Duration::from_nanos(self.nanos.saturating_sub(nanos))
+    }
+
     /// The nanosecond that is `time` from now.
     pub(crate) fn plus(self, time: Duration) -> u64 {
         self.nanos.saturating_add(nanos(time))
@@ -64,7 +79,7 @@ impl Now {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -1,6 +1,17 @@
-//! Lifetime totals: one cache line a thread, so that calls on two cores do not write the same one.
+//! Lifetime totals: a line for each thread that writes it alone, so that counting needs no locked instruction.
+//!
+//! ```text
+//!  add ─► this thread's number ─ owns the first line ──► load, add, store
+//!                               ├ below SHARES ─────────► its own line of the shares, the same
+//!                               └ beyond, or no number ─► the last line, fetch_add
+//! ```
+//!
+//! Numbers are unique among living threads and are handed on through a lock when a thread ends; so each line but the last has
+//! one writer at any time, who sees what the writer before it wrote.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use onex_spi::breaker::{CircuitMetrics, Outcome};
 
@@ -9,17 +20,19 @@ use onex_spi::breaker::{CircuitMetrics, Outcome};
 pub(crate) enum Count {
     Admitted,
     Rejected,
+    WouldReject,
     Success,
     Failure,
     TimedOut,
     Ignored,
     Cancelled,
-    Abandoned,
 }
 
 const COUNTS: usize = 8;
-/// More threads than this share lines; a circuit stays small on a large machine.
-const MOST_LINES: usize = 8;
+/// Threads with a line of their own, once a second thread calls; the others share one.
+const SHARES: usize = 15;
+/// The number of no thread.
+const NOBODY: usize = usize::MAX;
 
 impl From<Outcome> for Count {
     fn from(outcome: Outcome) -> Self {
@@ -37,47 +50,140 @@ impl From<Outcome> for Count {
 #[repr(align(64))]
 struct Line([AtomicU64; COUNTS]);
 
+impl Line {
+    /// Counts on a line that no other thread writes.
+    fn bump(&self, what: Count) {
+        let cell = &self.0[what as usize];
+        cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    }
+}
+
 #[derive(Debug)]
-pub(crate) struct Totals(Box<[Line]>);
+pub(crate) struct Totals {
+    owner: AtomicUsize,
+    /// Made when a second thread calls, so that a circuit that hardly runs stays small.
+    shares: OnceLock<Box<[Line]>>,
+    line: Line,
+}
 
 impl Totals {
-    /// Makes zeros for about `threads` threads.
-    pub(crate) fn new(threads: usize) -> Self {
-        let lines = threads.clamp(1, MOST_LINES).next_power_of_two();
-        Self((0..lines).map(|_| Line::default()).collect())
+    pub(crate) fn new() -> Self {
+        Self { owner: AtomicUsize::new(NOBODY), shares: OnceLock::new(), line: Line::default() }
     }
 
+    #[inline]
     pub(crate) fn add(&self, what: Count) {
-        self.add_many(what, 1);
+        let me = this_thread();
+        if self.owner.load(Ordering::Relaxed) == me && me != NOBODY {
+            self.line.bump(what);
+        } else {
+            self.add_elsewhere(me, what);
+        }
     }
 
-    pub(crate) fn add_many(&self, what: Count, count: u64) {
-        // A power of two, so that the remainder is a mask.
-        let line = &self.0[this_thread() & (self.0.len() - 1)];
-        line.0[what as usize].fetch_add(count, Ordering::Release);
+    fn add_elsewhere(&self, me: usize, what: Count) {
+        let free = self.owner.load(Ordering::Relaxed) == NOBODY && me != NOBODY;
+        if free && self.owner.compare_exchange(NOBODY, me, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            return self.line.bump(what);
+        }
+        let shares = self.shares.get_or_init(|| (0..=SHARES).map(|_| Line::default()).collect());
+        match shares.get(me) {
+            Some(mine) if me < SHARES => mine.bump(what),
+            _ => {
+                shares[SHARES].0[what as usize].fetch_add(1, Ordering::Release);
+            }
+        }
     }
 
     /// Writes the sums; admissions are read last, so that no snapshot shows more outcomes than admissions.
     pub(crate) fn read(&self, into: &mut CircuitMetrics) {
+        let shares = self.shares.get().map_or(&[][..], |shares| shares);
+        let lines = || shares.iter().chain([&self.line]);
         let sum = |what: Count| -> u64 {
-            self.0.iter().map(|line| line.0[what as usize].load(Ordering::Acquire)).sum()
+            lines().map(|line| line.0[what as usize].load(Ordering::Acquire)).fold(0, u64::wrapping_add)
         };
         into.success_count = sum(Count::Success);
         into.failure_count = sum(Count::Failure);
         into.timeout_count = sum(Count::TimedOut);
         into.ignored_count = sum(Count::Ignored);
         into.cancelled_count = sum(Count::Cancelled);
-        into.abandoned_count = sum(Count::Abandoned);
         into.rejected_count = sum(Count::Rejected);
+        into.would_reject_count = sum(Count::WouldReject);
         into.admitted_count = sum(Count::Admitted);
     }
 }
 
-fn this_thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static THIS: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+/// The numbers that no living thread has; the smallest first, so that few threads keep to few lines.
+static FREE: Mutex<Numbers> = Mutex::new(Numbers { given_back: BTreeSet::new(), next: 0 });
+
+struct Numbers {
+    given_back: BTreeSet<usize>,
+    next: usize,
+}
+
+fn numbers() -> std::sync::MutexGuard<'static, Numbers> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A thread's number, given back when the thread ends.
+struct Number(usize);
+
+impl Number {
+    fn take() -> Self {
+        let mut numbers = numbers();
+        Self(numbers.given_back.pop_first().unwrap_or_else(|| {
+            numbers.next += 1;
+            numbers.next - 1
+        }))
     }
-    // A call that is settled while its thread is torn down still counts, in the first line.
-    THIS.try_with(|this| *this).unwrap_or(0)
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        numbers().given_back.insert(self.0);
+    }
+}
+
+thread_local! {
+    static THIS: Number = Number::take();
+}
+
+#[inline]
+fn this_thread() -> usize {
+    // A call that is settled while its thread is torn down counts on the line that all share.
+    THIS.try_with(|number| number.0).unwrap_or(NOBODY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_lost_whoever_counts_and_whenever_threads_come_and_go() {
+        const ROUNDS: u64 = 40;
+        const EACH: u64 = 500;
+        let totals = Totals::new();
+        // More threads at a time than there are lines, and new ones that take over numbers.
+        for _ in 0..ROUNDS / 20 {
+            std::thread::scope(|scope| {
+                for _ in 0..20 {
+                    scope.spawn(|| (0..EACH).for_each(|_| totals.add(Count::Success)));
+                }
+            });
+        }
+        let mut metrics = CircuitMetrics::new(onex_spi::breaker::CircuitStatus::new(
+            onex_spi::breaker::CircuitState::Closed,
+        ));
+        totals.read(&mut metrics);
+        assert_eq!(metrics.success_count, ROUNDS * EACH);
+    }
+
+    #[test]
+    fn a_thread_alone_makes_no_shares() {
+        let totals = Totals::new();
+        totals.add(Count::Admitted);
+        assert!(totals.shares.get().is_none());
+        std::thread::scope(|scope| scope.spawn(|| totals.add(Count::Admitted)).join().is_ok());
+        assert!(totals.shares.get().is_some());
+    }
 }

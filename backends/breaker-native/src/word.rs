@@ -34,8 +34,10 @@ pub(crate) enum State {
 pub(crate) struct Word(u64);
 
 impl Word {
-    /// Closed, nothing failed, first era.
-    pub(crate) const NEW: Self = Self(0);
+    /// Closed, nothing failed, in an era of which only the bits that fit are taken.
+    pub(crate) fn first(era: u64) -> Self {
+        Self::pack(era & ERA, State::Closed { failures: 0 })
+    }
 
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self(bits)
@@ -52,6 +54,11 @@ impl Word {
     /// Whether the circuit is closed and nothing failed: the state in which a success has nothing to write.
     pub(crate) fn is_quiet(self) -> bool {
         self.0 & !(ERA << PAYLOAD_BITS) == 0
+    }
+
+    /// Whether the circuit is closed and not forced.
+    pub(crate) fn is_closed(self) -> bool {
+        self.0 >> (PAYLOAD_BITS + ERA_BITS) == CLOSED
     }
 
     pub(crate) fn state(self) -> State {
@@ -107,7 +114,7 @@ mod tests {
             State::ForcedOpen,
             State::ForcedClosed,
         ];
-        let mut word = Word::NEW;
+        let mut word = Word::first(0);
         for state in states {
             assert_eq!(word.with(state).state(), state);
             word = word.next(state);
@@ -121,9 +128,9 @@ mod tests {
         let last = Word(ERA << PAYLOAD_BITS);
         assert!(last.is_quiet() && last.era() == ERA);
         let first = last.next(State::Closed { failures: 0 });
-        assert_eq!(first, Word::NEW);
-        let far = Word::NEW.with(State::Open { until_ms: u64::MAX });
+        assert_eq!(first, Word::first(0));
+        let far = Word::first(0).with(State::Open { until_ms: u64::MAX });
         assert_eq!((far.era(), far.state()), (0, State::Open { until_ms: PAYLOAD }));
-        assert!(!Word::NEW.with(State::Closed { failures: 1 }).is_quiet());
+        assert!(!Word::first(0).with(State::Closed { failures: 1 }).is_quiet());
     }
 }

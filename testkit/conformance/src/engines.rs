@@ -134,8 +134,9 @@ impl Broker {
 async fn native(setup: BreakerSetup) -> onex_spi::Result<Arc<dyn CircuitBreaker>> {
     let config = onex_breaker_native::Config::new()
         .with_max_circuits(setup.max_circuits)
-        .with_defaults(setup.defaults);
-    onex_breaker_native::open(config, setup.clock)
+        .with_defaults(setup.defaults)
+        .with_templates(setup.templates);
+    Ok(Arc::new(onex_breaker_native::NativeBreaker::with_seed(config, setup.clock, setup.seed)?))
 }
 
 /// failsafe's second policy, beside the first; the cases' failures in a row open before a rate can.

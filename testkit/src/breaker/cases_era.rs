@@ -21,6 +21,9 @@ pub(super) const CASES: &[Case<World>] = &[
     Case::new("breaker.late_failures_move_no_deadline", &["R2"], &["ONEX-CB-10"], |world| {
         Box::pin(late_failures_move_no_deadline(world))
     }),
+    Case::new("breaker.stale_drop_frees_no_slot", &["R2", "R3"], &["ONEX-CB-09", "ONEX-CB-10"], |world| {
+        Box::pin(stale_drop_frees_no_slot(world))
+    }),
     Case::new("breaker.stale_probe_is_ignored", &["R2"], &["ONEX-CB-10"], |world| {
         Box::pin(stale_probe_is_ignored(world))
     }),
@@ -98,6 +101,30 @@ async fn late_failures_move_no_deadline(world: World) -> CaseResult {
     bench.pass(Duration::from_secs(1) + bench.grain())?;
     ensure_eq!("R2", bench.state(), CircuitState::HalfOpen, "at the original end");
     ensure_eq!("R2", bench.succeed(1), 1, "calls let through at the original end");
+    Ok(())
+}
+
+async fn stale_drop_frees_no_slot(world: World) -> CaseResult {
+    let bench = world.bench().await?;
+    let admitted_closed = [bench.held()?, bench.held()?];
+    bench.trip_and_wait()?;
+    let probes = [bench.held()?, bench.held()?];
+    ensure!("R4", bench.hold().is_err(), "three probes run where two may");
+    let [dropped, ignored] = admitted_closed;
+    drop(dropped);
+    ensure_eq!("R3", bench.metrics().cancelled_count, 1, "dropped, ever");
+    ensure!("R2", bench.hold().is_err(), "a stale drop gave back a slot that it never had");
+    ignored.settle(Outcome::Ignored);
+    ensure_eq!("R11", bench.metrics().ignored_count, 1, "ignored, ever");
+    ensure!("R2", bench.hold().is_err(), "a stale result gave back a slot that it never had");
+    let [dropped, succeeds] = probes;
+    drop(dropped);
+    let next = bench.held()?;
+    ensure!("R2", bench.hold().is_err(), "one drop gave back two slots");
+    succeeds.success();
+    bench.still_half_open()?;
+    next.success();
+    ensure_eq!("R2", bench.state(), CircuitState::Closed, "after {S} probes succeeded");
     Ok(())
 }
 

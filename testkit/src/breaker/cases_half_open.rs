@@ -1,18 +1,21 @@
 //! Half-open: how many probes run at a time, and what becomes of a slot.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 
 use onex_spi::breaker::{CircuitExt, CircuitState, ExecuteError, Outcome};
 use tokio::sync::{mpsc, watch};
 
-use super::world::{Bench, F, H, S, World, poll_once};
+use super::world::{Bench, F, H, NAME, S, World, poll_once};
 use crate::suite::{Case, CaseResult};
 use crate::{ensure, ensure_eq};
 
 pub(super) const CASES: &[Case<World>] = &[
     Case::new("breaker.no_herd_in_half_open", &["R4"], &["ONEX-CB-15"], |world| {
         Box::pin(no_herd_in_half_open(world))
+    }),
+    Case::new("breaker.racing_threads_share_the_limit", &["R4"], &["ONEX-CB-15"], |world| {
+        Box::pin(racing_threads_share_the_limit(world))
     }),
     Case::new("breaker.only_needed_probes_run", &["R4"], &["ONEX-CB-15"], |world| {
         Box::pin(only_needed_probes_run(world))
@@ -83,6 +86,36 @@ async fn no_herd_in_half_open(world: World) -> CaseResult {
         }
         let state = if successes == SUCCESSES { CircuitState::Closed } else { CircuitState::HalfOpen };
         ensure_eq!("R0", bench.state(), state, "after {successes} probes succeeded");
+    }
+    Ok(())
+}
+
+/// Two threads of the machine, outside any runtime, ask at the same moment, again and again.
+async fn racing_threads_share_the_limit(world: World) -> CaseResult {
+    const ROUNDS: usize = 50;
+    let bench = world
+        .bench_with(|mut setup| {
+            setup.defaults = setup.defaults.with_half_open_max_calls(1);
+            setup
+        })
+        .await?;
+    for round in 1..=ROUNDS {
+        bench.trip_and_wait()?;
+        let meet = Barrier::new(2);
+        let ask = || {
+            meet.wait();
+            bench.circuit.admit(None)
+        };
+        let asked = std::thread::scope(|scope| {
+            let other = scope.spawn(ask);
+            [Some(scope.spawn(ask).join()), Some(other.join())]
+        });
+        let probes: Vec<_> = asked.into_iter().flatten().flatten().flatten().collect();
+        ensure_eq!("R4", probes.len(), 1, "of two threads that asked in round {round}, those that run");
+        for probe in probes {
+            bench.circuit.settle(probe, Outcome::Cancelled);
+        }
+        bench.breaker.reset_circuit_breaker(NAME)?;
     }
     Ok(())
 }

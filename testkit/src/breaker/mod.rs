@@ -23,7 +23,11 @@ mod cases_control;
 mod cases_era;
 mod cases_flow;
 mod cases_half_open;
+mod cases_keep;
+mod cases_listen;
+mod cases_open;
 mod cases_outcome;
+mod cases_rates;
 mod cases_registry;
 mod cases_time;
 pub mod mock;
@@ -91,6 +95,10 @@ pub fn cases() -> Vec<&'static Case<World>> {
         cases_outcome::CASES,
         cases_control::CASES,
         cases_registry::CASES,
+        cases_listen::CASES,
+        cases_rates::CASES,
+        cases_open::CASES,
+        cases_keep::CASES,
     ]
     .into_iter()
     .flatten()

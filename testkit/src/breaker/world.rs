@@ -6,8 +6,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use onex_spi::breaker::{
-    BreakerFeature, Circuit, CircuitBreaker, CircuitExt, CircuitMetrics, CircuitState, CircuitStatus,
-    ExecuteError, Outcome, Permit, Rejection,
+    BreakerFeature, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitExt, CircuitMetrics, CircuitState,
+    CircuitStatus, ExecuteError, Outcome, Permit, Rejection,
 };
 use onex_spi::{BoxFuture, Result};
 
@@ -24,6 +24,11 @@ pub(super) const S: u32 = 2;
 pub(super) const H: u32 = 2;
 /// The open time.
 pub(super) const T: Duration = Duration::from_secs(10);
+/// What the suite's setup configures.
+pub(super) fn config() -> CircuitBreakerConfig {
+    BreakerSetup::new(0).defaults
+}
+
 /// The circuit of most cases.
 pub(super) const NAME: &str = "suite.circuit";
 
@@ -94,6 +99,15 @@ impl Bench {
     pub(super) fn on(&self, name: &str) -> Result<Self, Stop> {
         let circuit = self.breaker.circuit(name)?;
         Ok(Self { breaker: Arc::clone(&self.breaker), clock: self.clock.clone(), circuit })
+    }
+
+    /// The same circuit with a configuration, where the breaker declares what that needs.
+    pub(super) fn configured(self, config: CircuitBreakerConfig) -> Result<Self, Stop> {
+        let declared = self.breaker.capabilities().features;
+        needs(declared, BreakerFeature::Reconfiguration)?;
+        config.features().iter().try_for_each(|feature| needs(declared, feature))?;
+        self.breaker.configure_circuit_breaker(self.circuit.name(), config)?;
+        Ok(self)
     }
 
     pub(super) fn grain(&self) -> Duration {

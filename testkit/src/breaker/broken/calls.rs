@@ -15,6 +15,12 @@ pub(super) const BROKEN: &[Broken] = &[
         law: "R0",
         // Every case in which a probe succeeds and is not the last.
         caught_by: &[
+            "breaker.stale_drop_frees_no_slot",
+            "breaker.listener_sees_changes_in_order",
+            "breaker.listener_panic_stays_its_own",
+            "breaker.window_is_of_its_era",
+            "breaker.openings_grow_to_the_cap",
+            "breaker.result_opens_at_once",
             "breaker.success_threshold",
             "breaker.probe_failure_reopens_fully",
             "breaker.every_change_is_recorded",
@@ -88,19 +94,29 @@ pub(super) const BROKEN: &[Broken] = &[
     Broken {
         name: "permit_leaked_on_drop",
         law: "R3",
-        caught_by: &["breaker.cancelled_probe_gives_its_slot_back", "breaker.cancelled_call_says_nothing"],
+        caught_by: &[
+            "breaker.stale_drop_frees_no_slot",
+            "breaker.cancelled_probe_gives_its_slot_back",
+            "breaker.cancelled_call_says_nothing",
+        ],
         wrap: change::<PermitLeakedOnDrop>,
     },
     Broken {
         name: "cancellation_counts_as_failure",
         law: "R3",
-        caught_by: &["breaker.cancelled_probe_gives_its_slot_back", "breaker.cancelled_call_says_nothing"],
+        caught_by: &[
+            "breaker.stale_drop_frees_no_slot",
+            "breaker.cancelled_probe_gives_its_slot_back",
+            "breaker.cancelled_call_says_nothing",
+        ],
         wrap: change::<CancellationIsFailure>,
     },
     Broken {
         name: "half_open_unlimited",
         law: "R4",
         caught_by: &[
+            "breaker.racing_threads_share_the_limit",
+            "breaker.stale_drop_frees_no_slot",
             "breaker.no_herd_in_half_open",
             "breaker.only_needed_probes_run",
             "breaker.hung_probe_loses_its_slot",
@@ -157,6 +173,8 @@ pub(super) const BROKEN: &[Broken] = &[
         name: "ignored_counts_as_failure",
         law: "R11",
         caught_by: &[
+            "breaker.stale_drop_frees_no_slot",
+            "breaker.failure_rate_over_calls",
             "breaker.rejections_and_ignored_errors_do_not_count",
             "breaker.service_behind_a_circuit",
             "breaker.only_needed_probes_run",
@@ -169,6 +187,7 @@ pub(super) const BROKEN: &[Broken] = &[
         name: "ignored_keeps_its_slot",
         law: "R11",
         caught_by: &[
+            "breaker.stale_drop_frees_no_slot",
             "breaker.rejections_and_ignored_errors_do_not_count",
             "breaker.only_needed_probes_run",
             "breaker.totals_add_up",
@@ -223,7 +242,7 @@ impl Twist for SuccessesSurviveReopening {
             circuit.memo.store(u64::from(before.probe_successes), Ordering::Relaxed);
         } else if after.probe_successes > before.probe_successes {
             for _ in 0..circuit.memo.swap(0, Ordering::Relaxed) {
-                circuit.once_more(Outcome::Success);
+                let _ = circuit.once_more(Outcome::Success);
             }
         }
     }
@@ -235,7 +254,8 @@ struct SuccessKeepsTheRun;
 
 impl Twist for SuccessKeepsTheRun {
     fn settle(&self, circuit: &Inner, ticket: Ticket, outcome: Outcome) {
-        let run = circuit.good.metrics().consecutive_failures > 0;
+        let in_a_row = circuit.good.config().rates().is_none();
+        let run = in_a_row && circuit.good.metrics().consecutive_failures > 0;
         if run && outcome == Outcome::Success {
             circuit.memo.fetch_add(1, Ordering::Relaxed);
             circuit.good.settle(ticket, Outcome::Ignored);

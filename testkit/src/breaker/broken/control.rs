@@ -1,11 +1,12 @@
 //! Broken in reading, configuring, forcing, resetting or keeping circuits.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use onex_spi::breaker::{
-    Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitMetrics, CircuitState, CircuitStatus, Outcome,
-    Rejection, Ticket,
+    Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitMetrics, CircuitSnapshot, CircuitState,
+    CircuitStatus, Outcome, Rejection, Ticket,
 };
 use onex_spi::{ErrorKind, Result};
 
@@ -40,14 +41,32 @@ pub(super) const BROKEN: &[Broken] = &[
     Broken {
         name: "forced_closed_counts",
         law: "R8",
-        caught_by: &["breaker.force_closed_is_sticky", "breaker.one_force_leaves_the_other"],
+        caught_by: &[
+            "breaker.force_closed_is_sticky",
+            "breaker.one_force_leaves_the_other",
+            "breaker.result_of_another_era_opens_nothing",
+        ],
         wrap: change::<ForcedClosedCounts>,
     },
     Broken {
         name: "reset_ignores_the_closed_state",
         law: "R9",
-        caught_by: &["breaker.reset_from_every_state", "breaker.reset_begins_an_era"],
+        caught_by: &[
+            "breaker.reset_from_every_state",
+            "breaker.reset_begins_an_era",
+            "breaker.window_is_of_its_era",
+        ],
         wrap: change::<ResetIgnoresClosed>,
+    },
+    Broken {
+        name: "reset_keeps_the_forced_flag",
+        law: "R9",
+        caught_by: &[
+            "breaker.force_open_is_sticky",
+            "breaker.force_closed_is_sticky",
+            "breaker.reset_from_every_state",
+        ],
+        wrap: change::<ResetKeepsTheFlag>,
     },
     Broken {
         name: "configuration_resets",
@@ -56,20 +75,45 @@ pub(super) const BROKEN: &[Broken] = &[
             "breaker.reconfiguration_keeps_state",
             "breaker.lower_limits_apply_to_the_next_call",
             "breaker.extreme_limits_work",
+            "breaker.rates_change_and_counts_stay",
         ],
         wrap: change::<ConfigurationResets>,
     },
     Broken {
         name: "bad_configuration_accepted",
         law: "R12",
-        caught_by: &["breaker.bad_configuration_is_refused"],
+        caught_by: &["breaker.bad_configuration_is_refused", "breaker.bad_rates_are_refused"],
         wrap: change::<BadConfigurationAccepted>,
     },
     Broken {
         name: "full_lends_a_foreign_circuit",
         law: "R15",
-        caught_by: &["breaker.full_is_refused_unprotected_never"],
+        caught_by: &["breaker.full_is_refused_unprotected_never", "breaker.only_idle_circuits_go"],
         wrap: change::<FullLends>,
+    },
+    Broken {
+        name: "idle_circuits_stay",
+        law: "R15",
+        caught_by: &["breaker.idle_circuits_make_room", "breaker.only_idle_circuits_go"],
+        wrap: change::<IdleStay>,
+    },
+    Broken {
+        name: "open_circuits_make_room",
+        law: "R15",
+        caught_by: &["breaker.only_idle_circuits_go"],
+        wrap: change::<OpenMakeRoom>,
+    },
+    Broken {
+        name: "restoring_does_nothing",
+        law: "R21",
+        caught_by: &["breaker.kept_state_comes_back", "breaker.restoring_begins_an_era"],
+        wrap: change::<RestoringDoesNothing>,
+    },
+    Broken {
+        name: "templates_are_ignored",
+        law: "R22",
+        caught_by: &["breaker.templates_go_by_name"],
+        wrap: change::<TemplatesIgnored>,
     },
     Broken {
         name: "close_does_nothing",
@@ -204,5 +248,90 @@ struct CloseDoesNothing;
 impl Twist for CloseDoesNothing {
     fn closes(&self) -> bool {
         false
+    }
+}
+
+/// Once forced, a circuit says so for ever, though it works again.
+#[derive(Debug, Default)]
+struct ResetKeepsTheFlag(Mutex<BTreeSet<String>>);
+
+impl ResetKeepsTheFlag {
+    fn flagged(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+}
+
+impl Twist for ResetKeepsTheFlag {
+    fn reset(&self, good: &dyn CircuitBreaker, name: &str) -> Result<()> {
+        if good.circuit_state(name)?.forced {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        }
+        good.reset_circuit_breaker(name)
+    }
+
+    fn status(&self, circuit: &Inner) -> CircuitStatus {
+        let mut status = circuit.good.status();
+        status.forced |= self.flagged(circuit.good.name());
+        status
+    }
+
+    fn metrics(&self, circuit: &Inner) -> CircuitMetrics {
+        let mut metrics = circuit.good.metrics();
+        metrics.status.forced |= self.flagged(circuit.good.name());
+        metrics
+    }
+}
+
+/// Something holds every circuit that was ever asked for.
+#[derive(Debug, Default)]
+struct IdleStay(Mutex<Vec<Arc<dyn Circuit>>>);
+
+impl Twist for IdleStay {
+    fn circuit(&self, good: &dyn CircuitBreaker, name: &str) -> Result<Arc<dyn Circuit>> {
+        let circuit = good.circuit(name)?;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&circuit));
+        Ok(circuit)
+    }
+}
+
+/// Where there is no room, open circuits go.
+#[derive(Debug, Default)]
+struct OpenMakeRoom;
+
+impl Twist for OpenMakeRoom {
+    fn circuit(&self, good: &dyn CircuitBreaker, name: &str) -> Result<Arc<dyn Circuit>> {
+        let result = good.circuit(name);
+        if !matches!(&result, Err(error) if error.kind() == ErrorKind::ResourceExhausted) {
+            return result;
+        }
+        for (other, status) in good.all_circuit_states() {
+            if status == CircuitStatus::new(CircuitState::Open) {
+                good.reset_circuit_breaker(&other)?;
+            }
+        }
+        good.circuit(name)
+    }
+}
+
+#[derive(Debug, Default)]
+struct RestoringDoesNothing;
+
+impl Twist for RestoringDoesNothing {
+    fn restore(&self, good: &dyn CircuitBreaker, name: &str, snapshot: &CircuitSnapshot) -> Result<()> {
+        snapshot.validate()?;
+        good.circuit(name).map(|_| ())
+    }
+}
+
+/// What a template configures is configured with the defaults. It knows the names of templates by their beginning.
+#[derive(Debug, Default)]
+struct TemplatesIgnored;
+
+impl Twist for TemplatesIgnored {
+    fn circuit(&self, good: &dyn CircuitBreaker, name: &str) -> Result<Arc<dyn Circuit>> {
+        if name.starts_with("template.") && good.find(name).is_none() {
+            good.configure_circuit_breaker(name, crate::breaker::BreakerSetup::new(0).defaults)?;
+        }
+        good.circuit(name)
     }
 }

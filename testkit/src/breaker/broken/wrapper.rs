@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,6 +25,10 @@ pub(super) trait Twist: fmt::Debug + Default + Send + Sync + 'static {
 
     fn metrics(&self, circuit: &Inner) -> CircuitMetrics {
         circuit.good.metrics()
+    }
+
+    fn status(&self, circuit: &Inner) -> CircuitStatus {
+        circuit.good.status()
     }
 
     fn circuit(&self, good: &dyn CircuitBreaker, name: &str) -> Result<Arc<dyn Circuit>> {
@@ -83,11 +87,10 @@ impl Inner {
         self.good.status() == CircuitStatus::new(state)
     }
 
-    /// One more call, settled at once.
-    pub(super) fn once_more(&self, outcome: Outcome) {
-        if let Ok(ticket) = self.good.admit(None) {
-            self.good.settle(ticket, outcome);
-        }
+    /// One more call, settled at once; whether it was let through.
+    pub(super) fn once_more(&self, outcome: Outcome) -> bool {
+        let ticket = self.good.admit(None);
+        ticket.map(|ticket| self.good.settle(ticket, outcome)).is_ok()
     }
 
     /// The names are those of circuits that exist, so a refusal cannot happen.
@@ -98,25 +101,37 @@ impl Inner {
 
 /// Wraps a good breaker with one twist.
 pub(super) fn change<T: Twist>(good: Arc<dyn CircuitBreaker>) -> Arc<dyn CircuitBreaker> {
-    Arc::new(Changed::<T> { good, twist: Arc::default(), circuits: Mutex::default() })
+    let (twist, circuits, asked) = (Arc::default(), Mutex::default(), Arc::default());
+    Arc::new(Changed::<T> { good, twist, circuits, asked })
 }
 
 #[derive(Debug)]
 struct Changed<T> {
     good: Arc<dyn CircuitBreaker>,
     twist: Arc<T>,
-    /// One wrapper a circuit, so that all handles share its memo.
-    circuits: Mutex<BTreeMap<String, Arc<ChangedCircuit<T>>>>,
+    /// One wrapper a circuit, so that all handles share its memo; not held, so that a circuit may go with its last handle.
+    circuits: Mutex<BTreeMap<String, Weak<ChangedCircuit<T>>>>,
+    asked: Arc<Asked>,
 }
+
+/// The configurations that were asked for: a breaker that keeps to another tells these all the same.
+type Asked = Mutex<BTreeMap<String, CircuitBreakerConfig>>;
 
 impl<T: Twist> Changed<T> {
     fn wrapped(&self, good: Arc<dyn Circuit>) -> Arc<dyn Circuit> {
         let mut circuits = self.circuits.lock().unwrap_or_else(PoisonError::into_inner);
-        let circuit = circuits.entry(good.name().to_owned()).or_insert_with(|| {
-            let inner = Inner { good, breaker: Arc::clone(&self.good), memo: AtomicU64::new(0) };
-            Arc::new(ChangedCircuit { inner, twist: Arc::clone(&self.twist) })
+        if let Some(circuit) = circuits.get(good.name()).and_then(Weak::upgrade) {
+            return circuit;
+        }
+        let name = good.name().to_owned();
+        let inner = Inner { good, breaker: Arc::clone(&self.good), memo: AtomicU64::new(0) };
+        let circuit = Arc::new(ChangedCircuit {
+            inner,
+            twist: Arc::clone(&self.twist),
+            asked: Arc::clone(&self.asked),
         });
-        Arc::clone(circuit) as _
+        circuits.insert(name, Arc::downgrade(&circuit));
+        circuit
     }
 }
 
@@ -135,7 +150,8 @@ impl<T: Twist> CircuitBreaker for Changed<T> {
     }
 
     fn circuit_state(&self, name: &str) -> Result<CircuitStatus> {
-        self.twist.circuit_state(&*self.good, name)
+        let good = self.twist.circuit_state(&*self.good, name)?;
+        Ok(self.find(name).map_or(good, |circuit| circuit.status()))
     }
 
     fn circuit_metrics(&self, name: &str) -> Result<CircuitMetrics> {
@@ -148,7 +164,10 @@ impl<T: Twist> CircuitBreaker for Changed<T> {
     }
 
     fn configure_circuit_breaker(&self, name: &str, config: CircuitBreakerConfig) -> Result<()> {
-        self.twist.configure(&*self.good, name, config)
+        self.twist.configure(&*self.good, name, config)?;
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(name.to_owned(), config);
+        Ok(())
     }
 
     fn reset_circuit_breaker(&self, name: &str) -> Result<()> {
@@ -192,6 +211,7 @@ impl<T: Twist> Lifecycle for Changed<T> {
 struct ChangedCircuit<T> {
     inner: Inner,
     twist: Arc<T>,
+    asked: Arc<Asked>,
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -205,13 +225,13 @@ impl<T: Twist> Circuit for ChangedCircuit<T> {
     }
 
     fn settle(&self, ticket: Ticket, outcome: Outcome) {
-        if (ticket.era(), ticket.slot()) != (FORGED, FORGED) {
+        if ticket.slot() != FORGED || ticket.era() != FORGED {
             self.twist.settle(&self.inner, ticket, outcome);
         }
     }
 
     fn status(&self) -> CircuitStatus {
-        self.inner.good.status()
+        self.twist.status(&self.inner)
     }
 
     fn metrics(&self) -> CircuitMetrics {
@@ -227,6 +247,7 @@ impl<T: Twist> Circuit for ChangedCircuit<T> {
     }
 
     fn config(&self) -> CircuitBreakerConfig {
-        self.inner.good.config()
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.get(self.name()).copied().unwrap_or_else(|| self.inner.good.config())
     }
 }
