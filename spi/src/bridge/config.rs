@@ -50,7 +50,7 @@ pub enum Overflow {
 /// A condition over a message, in CEL: `payload.event == 'user_login'`.
 ///
 /// It may name `payload`, `headers`, `metadata`, `key` and `topic`, and is true or false. A field that is not there makes it not
-/// match; any other fault, such as text compared with a number, is a fault of the rule (B4).
+/// match; any other fault, such as text ordered against a number, is a fault of the rule (B4). Unlike values are unequal, as in CEL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Condition(String);
