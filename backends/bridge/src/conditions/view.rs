@@ -88,7 +88,7 @@ impl VariableResolver for Fields<'_, '_> {
         let (slot, presence) = slot(variable)?;
         let slot = self.0.get(slot)?;
         if !presence {
-            return slot.value().map(|value| CowVal::Borrowed(value));
+            return slot.value().map(CowVal::Borrowed);
         }
         match slot {
             // As in CEL, where asking for a field of nothing is an error; here it makes the rule not match.
