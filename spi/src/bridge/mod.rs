@@ -26,7 +26,7 @@
 //! - **B4** *Rules.* First match wins; a missing field is no match; any other fault of a rule is [`DeadReason::RuleError`]. A set of
 //!   rules is accepted whole or refused whole, and every message sees one whole set.
 //! - **B5** *Acknowledgement.* A tag is settled once, after the message was delivered or dead-lettered, never before.
-//! - **B6** *Retry.* What is worth another attempt ([`Error::is_retryable`] of an idempotent call) is attempted again at the times that
+//! - **B6** *Retry.* What is worth another attempt ([`Error::is_retryable`](crate::Error::is_retryable) of an idempotent call) is attempted again at the times that
 //!   [`BridgeRetry`] gives on the clock, at most `max_attempts` times; anything else gets exactly one.
 //! - **B7** *Dead letters* hold the original bytes, headers, key, metadata and id, and say attempts, reason, last error, source, target
 //!   and rule ([`DeadLetter`]). One that cannot be written is a failure of the message, told to whom it belongs.
