@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use onex_spi::http::{HttpInterceptor, Resolver};
-use onex_spi::provider::{OpenContext, Provider};
+use onex_spi::provider::{KeyError, OpenContext, Port, Provider, Table};
 use onex_spi::{Clock, Error, ErrorKind, Result, TokioClock};
 
 use crate::Environment;
@@ -15,6 +15,7 @@ use crate::http_policy::Interceptors;
 use crate::open::open;
 use crate::plan::{Plan, Program, plan};
 use crate::require::Requirement;
+use crate::table::OwnTable;
 use crate::variables::Variables;
 
 /// The most bytes of a file.
@@ -36,6 +37,20 @@ impl EnvironmentBuilder {
     /// Adds a provider; a file can name the engines of these and no others.
     pub fn with(mut self, provider: impl Provider) -> Self {
         self.program.providers.push(Arc::new(provider));
+        self
+    }
+
+    /// Lets the table `name` stand in the file beside the profiles; it is the program's own, and one for all profiles.
+    ///
+    /// `judge` sees it with its references resolved, and the ports that the profile names engines for; what it refuses is told with
+    /// everything else that is wrong in the file. A path into an array counts its items from 1; there, all errors are to be told
+    /// at once. [`Environment::take_table`] hands the table over.
+    pub fn table(
+        mut self,
+        name: &str,
+        judge: impl Fn(&Table, &[Port]) -> Vec<KeyError> + Send + Sync + 'static,
+    ) -> Self {
+        self.program.tables.push(OwnTable::new(name, judge));
         self
     }
 
@@ -101,6 +116,18 @@ impl EnvironmentBuilder {
         self.read(move || read(&path), name, profile).await
     }
 
+    /// Checks the file at `path` for `profile` and opens nothing.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load) that need nothing open.
+    /// # Cancellation
+    /// Leaves nothing behind.
+    pub async fn check(self, path: impl AsRef<Path>, profile: &str) -> Result<()> {
+        let path = path.as_ref().to_owned();
+        let name = path.display().to_string();
+        self.planned(move || read(&path), name, profile).await.map(drop)
+    }
+
     /// Reads `text`, which errors call `name`, as [`load`](Self::load) reads a file.
     ///
     /// `file:` references start from the folder of `name`, as if it were a path.
@@ -120,27 +147,37 @@ impl EnvironmentBuilder {
         name: String,
         profile: &str,
     ) -> Result<Environment> {
-        let Self { program, variables, clock, seed, resolver, interceptors } = self;
+        let (clock, seed, resolver) = (self.clock.clone(), self.seed, self.resolver.clone());
+        let (interceptors, requirements) = (self.interceptors.clone(), self.program.requirements.clone());
+        let plan = self.planned(text, name, profile).await?;
+        let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        let clock = clock.unwrap_or_else(|| Arc::new(TokioClock::new()));
+        let mut context = OpenContext::new(clock, seed);
+        context.resolver = resolver;
+        open(plan, &context, &requirements, &interceptors).await
+    }
+
+    async fn planned(
+        self,
+        text: impl FnOnce() -> Result<String> + Send + 'static,
+        name: String,
+        profile: &str,
+    ) -> Result<Plan> {
+        let Self { program, variables, .. } = self;
         let profile = profile.to_owned();
-        let requirements = program.requirements.clone();
         let planned = move || -> Result<Plan> {
             let text = text()?;
             let base = PathBuf::from(&name).parent().map(Path::to_owned).unwrap_or_default();
             plan(&text, &name, &base, &profile, &variables.unwrap_or_else(Variables::of_process), &program)
         };
         // Files are read, so this must not stand on a thread of the runtime.
-        let plan = match tokio::task::spawn_blocking(planned).await {
-            Ok(plan) => plan?,
+        match tokio::task::spawn_blocking(planned).await {
+            Ok(plan) => plan,
             Err(ended) => match ended.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => return Err(Error::closed(LOAD, "the runtime").not_applied()),
+                Err(_) => Err(Error::closed(LOAD, "the runtime").not_applied()),
             },
-        };
-        let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let clock = clock.unwrap_or_else(|| Arc::new(TokioClock::new()));
-        let mut context = OpenContext::new(clock, seed);
-        context.resolver = resolver;
-        open(plan, &context, &requirements, &interceptors).await
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use toml::Table;
 
 use crate::fault::{Faults, Origin};
 use crate::reference::References;
-use crate::tree::{Keys, NodeValue, entry_mut, remove, trace};
+use crate::tree::{Keys, NodeValue, entry_mut, place_within, remove, trace};
 
 /// What kind of refusal a message tells, by the words that serde uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,6 +113,12 @@ fn place(
 ) -> (Origin, bool) {
     let (names, exact) = trace(keys, path);
     let Some(entry) = entry_mut(keys, &names) else { return (home.clone(), false) };
+    if !exact && names.iter().eq(&path[..names.len()]) && matches!(entry.node.value, NodeValue::Array(_)) {
+        // Into an array: no key can be taken out there, so who judges tells all at once.
+        let origin = place_within(&entry.node, &path[names.len()..], refusal == Refusal::Unknown);
+        let known = wrong_at(&origin);
+        return (origin, known);
+    }
     let known = exact && (wrong_at(&entry.key) || holds(&entry.node.value, &entry.node.origin, &wrong_at));
     let at_key = refusal == Refusal::Unknown || !exact;
     (if at_key { entry.key.clone() } else { entry.node.origin.clone() }, known)

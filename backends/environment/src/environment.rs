@@ -2,17 +2,19 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, join_all, select};
 use onex_spi::breaker::CircuitBreaker;
 use onex_spi::http::{HttpClient, HttpServer, HttpTransport};
 use onex_spi::kafka::{KafkaClient, KafkaDriver};
-use onex_spi::provider::{Engine, Port};
+use onex_spi::provider::{Engine, Port, Table};
 use onex_spi::{Clock, Error, ErrorKind, Health, Lifecycle, Result};
 
 use crate::EnvironmentBuilder;
+use crate::fault::Origin;
+use crate::table::Tables;
 
 /// How much longer than its time an engine may take to end before the next one is closed all the same.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
@@ -25,6 +27,7 @@ pub struct Environment {
     file: String,
     profile: String,
     clock: Arc<dyn Clock>,
+    tables: Mutex<Tables>,
     /// In the order of opening.
     pub(crate) engines: Vec<Opened>,
 }
@@ -64,8 +67,9 @@ impl Environment {
         EnvironmentBuilder::default()
     }
 
-    pub(crate) fn new(file: &str, profile: &str, clock: Arc<dyn Clock>) -> Self {
-        Self { file: file.to_owned(), profile: profile.to_owned(), clock, engines: Vec::new() }
+    pub(crate) fn new(file: &str, profile: &str, clock: Arc<dyn Clock>, tables: Tables) -> Self {
+        let tables = Mutex::new(tables);
+        Self { file: file.to_owned(), profile: profile.to_owned(), clock, tables, engines: Vec::new() }
     }
 
     /// Puts a client above the engine that was opened last.
@@ -85,6 +89,20 @@ impl Environment {
     #[must_use]
     pub fn engine_name(&self, port: Port) -> Option<&str> {
         self.engines.iter().find(|opened| opened.port == port).map(|opened| opened.name.as_str())
+    }
+
+    /// Hands over a table that the program knows ([`EnvironmentBuilder::table`]), its references resolved; once, because it may
+    /// hold secrets. `None` where the file has none.
+    pub fn take_table(&self, name: &str) -> Option<Table> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).take(name)
+    }
+
+    /// Where in the file the thing stands that `path` leads to, as `FILE:LINE:COLUMN`; its first name is that of a table that
+    /// the program knows. The items of an array count from 1.
+    #[must_use]
+    pub fn place(&self, path: &[&str]) -> String {
+        let place = self.tables.lock().unwrap_or_else(PoisonError::into_inner).place(path);
+        place.unwrap_or(Origin::TOP).show(&self.file)
     }
 
     /// The engine of the section `breaker`.

@@ -193,7 +193,8 @@ fn look_for_secrets(subject: &str, section: &Section, faults: &mut Faults) {
     }
 }
 
-fn refuse_literal(subject: &str, key: &str, node: &Node, faults: &mut Faults) {
+/// Refuses secrets that stand in the file.
+pub(crate) fn refuse_literal(subject: &str, key: &str, node: &Node, faults: &mut Faults) {
     match &node.value {
         NodeValue::Table(keys) => {
             for (key, entry) in keys {

@@ -21,6 +21,7 @@ mod open;
 mod plan;
 mod reference;
 mod require;
+mod table;
 mod tree;
 mod variables;
 

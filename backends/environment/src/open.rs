@@ -23,8 +23,8 @@ pub(crate) async fn open(
     requirements: &[Requirement],
     interceptors: &Interceptors,
 ) -> Result<Environment> {
-    let Plan { file, profile, sections, redaction } = plan;
-    let mut environment = Environment::new(&file, &profile, Arc::clone(&context.clock));
+    let Plan { file, profile, sections, redaction, tables } = plan;
+    let mut environment = Environment::new(&file, &profile, Arc::clone(&context.clock), tables);
     let mut missing = Vec::new();
     for mut section in sections {
         let (port, place) = (section.port, section.origin.show(&file));

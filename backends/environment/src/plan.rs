@@ -19,6 +19,7 @@ use crate::http_policy::HttpPolicy;
 use crate::layer::{DEFAULT, Layer, Section, policy_of, port_of};
 use crate::reference::{Redaction, References};
 use crate::require::Requirement;
+use crate::table::{OwnTable, Tables};
 use crate::tree::{Keys, NodeValue};
 use crate::variables::Variables;
 
@@ -27,6 +28,8 @@ use crate::variables::Variables;
 pub(crate) struct Program {
     pub(crate) providers: Vec<Arc<dyn Provider>>,
     pub(crate) requirements: Vec<Requirement>,
+    /// Tables beside the profiles that are the program's.
+    pub(crate) tables: Vec<OwnTable>,
 }
 
 impl Program {
@@ -50,6 +53,7 @@ pub(crate) struct Plan {
     /// In the order of opening.
     pub(crate) sections: Vec<PlannedSection>,
     pub(crate) redaction: Redaction,
+    pub(crate) tables: Tables,
 }
 
 /// One engine to open.
@@ -74,15 +78,20 @@ pub(crate) fn plan(
     program: &Program,
 ) -> Result<Plan> {
     let mut faults = Faults::default();
-    let document = document::read(text, &mut faults);
+    let mut document = document::read(text, &mut faults);
     if !faults.is_empty() {
         // What a broken text means is a guess.
         return Err(faults.into_error(file, profile));
     }
     refuse_twins(program, &mut faults);
+    let own: Vec<_> = program
+        .tables
+        .iter()
+        .filter_map(|table| Some((table, table.take(&mut document, &mut faults)?)))
+        .collect();
     let layer = layers(document, profile, variables, &mut faults);
     let mut references = References::new(variables, base);
-    let mut sections = Vec::new();
+    let (mut sections, mut tables) = (Vec::new(), Tables::default());
     if let Some(mut layer) = layer {
         for &requirement in &program.requirements {
             if !layer.sections.contains_key(&requirement.port()) {
@@ -90,6 +99,10 @@ pub(crate) fn plan(
             }
         }
         let has_breaker = layer.sections.contains_key(&Port::CircuitBreaker);
+        let ports: Vec<Port> = layer.sections.keys().copied().collect();
+        for (table, keys) in own {
+            tables.insert(table.name.clone(), table.read(keys, &ports, &mut references, &mut faults));
+        }
         for &port in Port::ALL {
             let Some(section) = layer.sections.remove(&port) else { continue };
             let planning = Planning { profile, layer: &layer, program, has_breaker };
@@ -100,7 +113,7 @@ pub(crate) fn plan(
         return Err(faults.into_error(file, profile));
     }
     let redaction = references.redaction();
-    Ok(Plan { file: file.to_owned(), profile: profile.to_owned(), sections, redaction })
+    Ok(Plan { file: file.to_owned(), profile: profile.to_owned(), sections, redaction, tables })
 }
 
 fn refuse_twins(program: &Program, faults: &mut Faults) {

@@ -123,6 +123,24 @@ pub(crate) fn trace(keys: &Keys, path: &[String]) -> (Vec<String>, bool) {
     (names, rest.is_empty())
 }
 
+/// Where the thing stands that `path` leads to, through tables and through arrays, whose items count from 1; where it ends
+/// early, the last thing on the way that is there.
+pub(crate) fn place_within(node: &Node, path: &[String], at_key: bool) -> Origin {
+    let Some((first, rest)) = path.split_first() else { return node.origin.clone() };
+    match &node.value {
+        NodeValue::Table(keys) => match keys.get(first) {
+            Some(entry) if rest.is_empty() && at_key => entry.key.clone(),
+            Some(entry) => place_within(&entry.node, rest, at_key),
+            None => node.origin.clone(),
+        },
+        NodeValue::Array(items) => {
+            let item = first.parse::<usize>().ok().and_then(|number| items.get(number.checked_sub(1)?));
+            item.map_or_else(|| node.origin.clone(), |item| place_within(item, rest, at_key))
+        }
+        NodeValue::Leaf(_) | NodeValue::Text(_) => node.origin.clone(),
+    }
+}
+
 /// The entry that real names lead to.
 pub(crate) fn entry_mut<'a>(keys: &'a mut Keys, names: &[String]) -> Option<&'a mut Entry> {
     let (name, rest) = names.split_first()?;
