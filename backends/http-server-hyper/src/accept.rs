@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -16,6 +15,7 @@ use crate::Config;
 use crate::exchange::{Ends, answer};
 use crate::serving::{Shared, Told};
 use crate::timer::ClockTimer;
+use crate::wire::Wire;
 
 /// How long to wait where the machine has nothing left to accept with.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -72,25 +72,17 @@ async fn drive(
         return tracing::debug!(%error, "the peer left at once");
     }
     let ends = Ends { local: shared.address, remote };
-    let service = {
-        let shared = shared.clone();
-        service_fn(move |request| {
-            let shared = shared.clone();
-            async move { Ok::<_, std::convert::Infallible>(answer(shared, ends, request).await) }
-        })
-    };
-    let mut connection = pin!(http1.serve_connection(TokioIo::new(stream), service));
+    let link = told.link().clone();
+    let service = service_fn(|request| {
+        let (service, running) = (&*shared.service, shared.begin(link.clone()));
+        async move { Ok::<_, std::convert::Infallible>(answer(service, ends, request, running).await) }
+    });
+    let mut connection = pin!(http1.serve_connection(Wire::new(stream, link.clone()), service));
     let ended = std::future::poll_fn(|cx| {
-        let tell = told.poll_closing(cx);
-        if tell {
+        if told.poll_closing(cx) {
             connection.as_mut().graceful_shutdown();
         }
-        let polled = connection.as_mut().poll(cx);
-        if tell {
-            // Only now: whoever is idle has ended in that poll.
-            told.tell();
-        }
-        polled
+        connection.as_mut().poll(cx)
     })
     .await;
     if let Err(error) = ended {

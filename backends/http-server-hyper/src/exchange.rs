@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,11 +11,11 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use onex_spi::http::{HttpBody, HttpPeer, HttpRequest, HttpResponse, HttpUrl};
+use onex_spi::http::{HttpBody, HttpPeer, HttpRequest, HttpResponse, HttpService, HttpUrl};
 use onex_spi::{Error, Result};
 
 use crate::error;
-use crate::serving::{InFlight, Shared};
+use crate::serving::InFlight;
 
 /// Where a connection stands between.
 #[derive(Clone, Copy, Debug)]
@@ -27,17 +26,17 @@ pub(crate) struct Ends {
 
 /// Answers one request; every failure of the handler is an answer too.
 pub(crate) async fn answer(
-    shared: Arc<Shared>,
+    service: &dyn HttpService,
     ends: Ends,
     request: Request<Incoming>,
+    running: InFlight,
 ) -> Response<Outgoing> {
-    let running = shared.begin();
     let head_only = request.method() == Method::HEAD;
     let request = match to_ours(request, ends) {
         Ok(request) => request,
         Err(status) => return empty(status, running),
     };
-    let result = match Caught::new(|| shared.service.exchange(request)) {
+    let result = match Caught::new(|| service.exchange(request)) {
         Ok(call) => call.await,
         Err(panicked) => Err(panicked),
     };

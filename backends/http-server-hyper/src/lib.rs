@@ -26,6 +26,7 @@ mod http_server;
 mod open;
 mod serving;
 mod timer;
+mod wire;
 
 pub use config::Config;
 pub use open::{HyperServerProvider, open, provider};

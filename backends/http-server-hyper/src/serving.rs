@@ -1,8 +1,13 @@
 //! One listening address: its connections, its close.
 //!
 //! ```text
-//!  Open ── close(within) ─► Closing: no accept, every connection told ─► all ended, or `within` ─► Closed { cut }
+//!  connection   idle ── request ─► busy ── answer at the kernel ─► idle
+//!  address      Open ── close(within) ─► Closing: no accept, every connection told ─► all ended, or `within` ─► Closed { cut }
 //! ```
+//!
+//! At `within` every connection that is left ends: one that is busy is cut, one that is idle had not yet got its turn. What a
+//! handler does meanwhile holds nothing up, because the end waits for no task: a handler that blocks its thread keeps the
+//! thread, not the close.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     in_flight: AtomicU64,
     state: Mutex<State>,
-    /// The address was closed, or lost or told a connection while it closes.
+    /// The address was closed, or lost a connection while it closes.
     changed: Notify,
 }
 
@@ -49,19 +54,21 @@ enum Phase {
 struct Entry {
     /// `None` for the moment in which the task is started.
     task: Option<AbortHandle>,
-    signal: Arc<Signal>,
-    /// Knows of the close; without an exchange it has ended.
-    told: bool,
+    link: Arc<Link>,
 }
 
-/// Tells one connection of the close; its own, so that no poll takes a lock that others take.
+/// What the books know of one connection; its own, so that no poll takes a lock that others take.
 #[derive(Default)]
-struct Signal {
+pub(crate) struct Link {
     closing: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// Exchanges whose answer hyper has not taken whole.
+    running: AtomicU64,
+    /// From the begin of an exchange until its answer is at the kernel.
+    busy: AtomicBool,
 }
 
-impl Signal {
+impl Link {
     fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,6 +78,13 @@ impl Signal {
         let waker = self.waker().take();
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// Everything that hyper was given is at the kernel.
+    pub(crate) fn flushed(&self) {
+        if self.running.load(Ordering::SeqCst) == 0 {
+            self.busy.store(false, Ordering::SeqCst);
         }
     }
 }
@@ -105,7 +119,7 @@ impl Shared {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let signal = Arc::<Signal>::default();
+        let link = Arc::<Link>::default();
         let id = {
             let mut state = self.state();
             if state.phase != Phase::Open {
@@ -113,10 +127,10 @@ impl Shared {
             }
             let id = state.next_id;
             state.next_id += 1;
-            state.connections.insert(id, Entry { task: None, signal: signal.clone(), told: false });
+            state.connections.insert(id, Entry { task: None, link: link.clone() });
             id
         };
-        let told = Told { shared: self.clone(), id, signal, waker: None, told: false };
+        let told = Told { shared: self.clone(), id, link, waker: None, told: false };
         // Outside the lock: a runtime that is being shut down drops the task, and with it the entry, in this call.
         let task = tokio::spawn(drive(told)).abort_handle();
         let mut state = self.state();
@@ -128,9 +142,12 @@ impl Shared {
         }
     }
 
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+    /// Begins an exchange on the connection of `link`.
+    pub(crate) fn begin(self: &Arc<Self>, link: Arc<Link>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
-        InFlight(self.clone())
+        link.running.fetch_add(1, Ordering::SeqCst);
+        link.busy.store(true, Ordering::SeqCst);
+        InFlight { shared: self.clone(), link }
     }
 
     async fn until(&self, reached: impl Fn(&State) -> bool) {
@@ -158,22 +175,24 @@ impl Shared {
         if let Some(accept) = state.accept.take() {
             accept.abort();
         }
-        let signals: Vec<_> = state.connections.values().map(|entry| entry.signal.clone()).collect();
+        let links: Vec<_> = state.connections.values().map(|entry| entry.link.clone()).collect();
         drop(state);
-        signals.iter().for_each(|signal| signal.send());
+        links.iter().for_each(|link| link.send());
         tokio::spawn(Closing(self.clone()).finish(deadline));
         true
     }
 
-    /// Ends everything at once.
+    /// Ends everything at once; waits for no task.
     fn cut(&self) {
         let tasks: Vec<AbortHandle> = {
             let mut state = self.state();
+            let left = std::mem::take(&mut state.connections);
             if !matches!(state.phase, Phase::Closed { .. }) {
-                state.phase = Phase::Closed { cut: !state.connections.is_empty() };
+                let cut = left.values().any(|entry| entry.link.busy.load(Ordering::SeqCst));
+                state.phase = Phase::Closed { cut };
             }
             let accept = state.accept.take();
-            state.connections.values().filter_map(|entry| entry.task.clone()).chain(accept).collect()
+            left.into_values().filter_map(|entry| entry.task).chain(accept).collect()
         };
         tasks.iter().for_each(AbortHandle::abort);
         self.changed.notify_waiters();
@@ -181,7 +200,7 @@ impl Shared {
 
     /// Waits for the end of a close; whether all of it was in time.
     pub(crate) async fn closed(&self) -> bool {
-        self.until(|state| matches!(state.phase, Phase::Closed { .. }) && state.connections.is_empty()).await;
+        self.until(|state| matches!(state.phase, Phase::Closed { .. })).await;
         self.state().phase == Phase::Closed { cut: false }
     }
 }
@@ -192,8 +211,6 @@ struct Closing(Arc<Shared>);
 impl Closing {
     async fn finish(self, deadline: Option<Instant>) {
         let shared = &*self.0;
-        // Each connection gets its turn to end, however short the time is: one that is idle is not cut.
-        shared.until(|state| state.connections.values().all(|entry| entry.told)).await;
         let mut drained = pin!(shared.until(|state| state.connections.is_empty()));
         let mut timer = shared.clock.timer();
         std::future::poll_fn(|cx| {
@@ -213,11 +230,15 @@ impl Drop for Closing {
 }
 
 /// One running exchange; counted until it is dropped.
-pub(crate) struct InFlight(Arc<Shared>);
+pub(crate) struct InFlight {
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.link.running.fetch_sub(1, Ordering::SeqCst);
+        self.shared.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -225,28 +246,25 @@ impl Drop for InFlight {
 pub(crate) struct Told {
     shared: Arc<Shared>,
     id: u64,
-    signal: Arc<Signal>,
-    /// What the signal wakes.
+    link: Arc<Link>,
+    /// What the link wakes.
     waker: Option<Waker>,
     told: bool,
 }
 
 impl Told {
-    /// Whether the close has come and [`tell`](Told::tell) is due; wakes when it does.
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// Whether the close has come; `true` once. Wakes when it does.
     pub(crate) fn poll_closing(&mut self, cx: &Context<'_>) -> bool {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
-            self.signal.waker().clone_from(&self.waker);
+            self.link.waker().clone_from(&self.waker);
         }
-        !self.told && self.signal.closing.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn tell(&mut self) {
-        self.told = true;
-        if let Some(entry) = self.shared.state().connections.get_mut(&self.id) {
-            entry.told = true;
-        }
-        self.shared.changed.notify_waiters();
+        let before = std::mem::replace(&mut self.told, self.link.closing.load(Ordering::SeqCst));
+        self.told && !before
     }
 }
 
