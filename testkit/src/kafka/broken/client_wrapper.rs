@@ -26,6 +26,16 @@ pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
         listener
     }
 
+    /// The id that callers get for the good client's.
+    fn issue(&self, good: ProducerId) -> ProducerId {
+        good
+    }
+
+    /// The good client's id for that of a caller.
+    fn find(&self, producer: ProducerId) -> ProducerId {
+        producer
+    }
+
     async fn produce_batch(
         &self,
         good: &dyn KafkaClient,
@@ -95,6 +105,15 @@ struct Client<B> {
     bug: B,
 }
 
+impl<B: Bug> Client<B> {
+    fn find(&self, client: KafkaClientId) -> KafkaClientId {
+        match client {
+            KafkaClientId::Producer(producer) => self.bug.find(producer).into(),
+            consumer => consumer,
+        }
+    }
+}
+
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<B: Bug> Lifecycle for Client<B> {
@@ -115,7 +134,7 @@ impl<B: Bug> KafkaClient for Client<B> {
     }
 
     async fn create_producer(&self, config: ProducerConfig) -> Result<ProducerId> {
-        self.good.create_producer(config).await
+        Ok(self.bug.issue(self.good.create_producer(config).await?))
     }
 
     async fn create_consumer(&self, config: ConsumerConfig, listener: Listener) -> Result<ConsumerId> {
@@ -123,7 +142,7 @@ impl<B: Bug> KafkaClient for Client<B> {
     }
 
     async fn produce_message(&self, producer: ProducerId, record: ProducerRecord) -> Result<ProduceReceipt> {
-        self.good.produce_message(producer, record).await
+        self.good.produce_message(self.bug.find(producer), record).await
     }
 
     async fn produce_batch(
@@ -131,7 +150,7 @@ impl<B: Bug> KafkaClient for Client<B> {
         producer: ProducerId,
         records: Vec<ProducerRecord>,
     ) -> Result<Vec<Result<ProduceReceipt>>> {
-        self.bug.produce_batch(&*self.good, producer, records).await
+        self.bug.produce_batch(&*self.good, self.bug.find(producer), records).await
     }
 
     async fn consume_messages(
@@ -164,11 +183,11 @@ impl<B: Bug> KafkaClient for Client<B> {
     }
 
     async fn kafka_metrics(&self, client: KafkaClientId) -> Result<KafkaMetrics> {
-        self.bug.kafka_metrics(&*self.good, client).await
+        self.bug.kafka_metrics(&*self.good, self.find(client)).await
     }
 
     fn producer_handle(&self, producer: ProducerId) -> Result<Arc<dyn ProducerDriver>> {
-        self.bug.producer_handle(&*self.good, producer)
+        self.bug.producer_handle(&*self.good, self.bug.find(producer))
     }
 
     fn consumer_handle(&self, consumer: ConsumerId) -> Result<Arc<dyn ConsumerDriver>> {
@@ -176,10 +195,10 @@ impl<B: Bug> KafkaClient for Client<B> {
     }
 
     async fn close_client(&self, client: KafkaClientId, within: Duration) -> Result<Undelivered> {
-        self.bug.close_client(&*self.good, client, within).await
+        self.bug.close_client(&*self.good, self.find(client), within).await
     }
 
     fn abandon_client(&self, client: KafkaClientId) {
-        self.bug.abandon_client(&*self.good, client);
+        self.bug.abandon_client(&*self.good, self.find(client));
     }
 }

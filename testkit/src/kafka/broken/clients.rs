@@ -1,6 +1,7 @@
 //! Bugs of a client.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -85,8 +86,14 @@ pub(super) const BUGS: &[Broken<dyn KafkaClient>] = &[
     Broken::new(
         "unknown_as_closed",
         "K24",
-        &["kafka_client.unknown_ids_are_not_found"],
+        &["kafka_client.unknown_ids_are_not_found", "kafka_client.ids_are_their_clients_own"],
         wrap::<UnknownAsClosed>,
+    ),
+    Broken::new(
+        "counts_its_producers_from_one",
+        "K24",
+        &["kafka_client.ids_are_their_clients_own"],
+        wrap::<CountsFromOne>,
     ),
     Broken::new(
         "closes_once_only",
@@ -332,6 +339,30 @@ impl Bug for UnknownAsClosed {
             ErrorKind::NotFound => Error::closed("kafka.producer_handle", producer),
             _ => error,
         })
+    }
+}
+
+#[derive(Debug, Default)]
+struct CountsFromOne {
+    issued: Mutex<Vec<ProducerId>>,
+}
+
+impl CountsFromOne {
+    fn issued(&self) -> MutexGuard<'_, Vec<ProducerId>> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bug for CountsFromOne {
+    fn issue(&self, good: ProducerId) -> ProducerId {
+        let mut issued = self.issued();
+        issued.push(good);
+        ProducerId::new(NonZeroU64::MIN.saturating_add(issued.len() as u64 - 1))
+    }
+
+    fn find(&self, producer: ProducerId) -> ProducerId {
+        let index = usize::try_from(producer.get().get() - 1).unwrap_or(usize::MAX);
+        self.issued().get(index).copied().unwrap_or(ProducerId::new(NonZeroU64::MAX))
     }
 }
 

@@ -29,12 +29,19 @@ pub fn broken() -> Vec<Broken<dyn KafkaDriver>> {
 ///
 /// # Examples
 /// ```no_run
-/// use onex_testkit::broken::Reach;
-/// # use onex_spi::kafka::KafkaDriver;
-/// # use onex_testkit::kafka::KafkaSetup;
-/// # async fn my_driver(_: KafkaSetup) -> onex_spi::Result<std::sync::Arc<dyn KafkaDriver>> { unimplemented!() }
+/// use std::sync::Arc;
 ///
-/// let report = onex_testkit::kafka::broken::check_broken(my_driver, Reach::Named);
+/// use onex_memory::kafka::MemoryKafka;
+/// use onex_spi::TokioClock;
+/// use onex_testkit::broken::Reach;
+/// use onex_testkit::kafka::broken::check_broken;
+///
+/// let broker = MemoryKafka::new(Arc::new(TokioClock::new()));
+/// let factory = move |_| {
+///     let driver = broker.driver();
+///     async move { Ok(driver) }
+/// };
+/// let report = check_broken(factory, Reach::Named);
 /// assert!(report.wrong.is_empty(), "{report}");
 /// ```
 pub fn check_broken<F, Fut>(factory: F, reach: Reach) -> Report

@@ -30,6 +30,12 @@ pub(super) const CASES: &[Case<Source>] = &[
         unknown_ids_are_not_found
     ),
     case!(
+        "kafka_client.ids_are_their_clients_own",
+        ["K24"],
+        ["ONEX-KAFKA-07", "ONEX-KAFKA-08"],
+        ids_are_their_clients_own
+    ),
+    case!(
         "kafka_client.bad_configs_are_refused",
         ["K3", "K8"],
         ["ONEX-KAFKA-07", "ONEX-KAFKA-08", "ONEX-KAFKA-22", "ONEX-KAFKA-23"],
@@ -122,10 +128,37 @@ async fn unknown_ids_are_not_found(world: World) -> CaseResult {
         // There is nobody to tell, and nothing to end.
         client.abandon_client(id);
     }
-    // Another client's ids are unknown here, or are this one's own.
-    let other = world.connect_again().await?;
-    let theirs = other.create_producer(ProducerConfig::new()).await?;
-    refused(law, client.producer_handle(theirs), kind, "", "another client's id")?;
+    Ok(())
+}
+
+async fn ids_are_their_clients_own(world: World) -> CaseResult {
+    let topic = world.topic("topic", 1).await?;
+    let (client, other, law) = (&world.client, world.connect_again().await?, "K24");
+    // Each has as many as the other, so that two clients who count from one would take each other's for their own.
+    let (own, own_reader) = (world.producer().await?, world.consumer("own").await?);
+    let producer = other.create_producer(ProducerConfig::new()).await?;
+    let consumer = other.create_consumer(world.member("theirs"), None).await?;
+    let apart = own != producer && own_reader != consumer;
+    ensure!("K24", apart, "two clients have {own} and {producer}, {own_reader} and {consumer}");
+    let kind = ErrorKind::NotFound;
+    refused(law, client.produce_message(producer, topic.record("0")).await, kind, "", "produce_message")?;
+    let batch = client.produce_batch(producer, vec![topic.record("0")]).await;
+    refused(law, batch, kind, "", "produce_batch")?;
+    let consume = client.consume_messages(consumer, &names([&topic]), PollRequest::new(1, TURN)).await;
+    refused(law, consume, kind, "", "consume_messages")?;
+    let commit = Commit::new(NextOffsets::from([(topic.at(0), 0)]));
+    refused(law, client.commit_offsets(consumer, &commit).await, kind, "", "commit_offsets")?;
+    refused(law, client.producer_handle(producer), kind, "", "producer_handle")?;
+    refused(law, client.consumer_handle(consumer), kind, "", "consumer_handle")?;
+    for id in [KafkaClientId::from(producer), consumer.into()] {
+        refused(law, client.kafka_metrics(id).await, kind, "", "kafka_metrics")?;
+        refused(law, client.close_client(id, Duration::ZERO).await, kind, "", "close_client")?;
+        client.abandon_client(id);
+    }
+    // None of that reached the one whose ids they are.
+    let receipt = other.produce_message(producer, topic.record("theirs")).await?;
+    ensure_eq!("K24", receipt.offset, Some(0), "the first record of the topic");
+    other.consumer_handle(consumer)?;
     Ok(())
 }
 
