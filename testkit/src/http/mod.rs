@@ -28,6 +28,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::broken::Broken;
     use crate::suite::Case;
 
     type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
@@ -65,14 +66,22 @@ mod tests {
     }
 
     #[test]
-    fn every_broken_transport_names_cases_of_the_suite_that_judge_its_law() {
-        let suite = rows();
+    fn every_bug_names_cases_of_its_suite_that_judge_its_law() {
+        type Bug = (&'static str, &'static str, &'static str, &'static [&'static str]);
+        fn of<P: ?Sized>(suite: &'static str, bugs: Vec<Broken<P>>) -> impl Iterator<Item = Bug> {
+            bugs.into_iter().map(move |bug| (suite, bug.name, bug.law, bug.caught_by))
+        }
+        let cases = rows();
         let mut names = BTreeSet::new();
-        for bug in broken::broken() {
-            assert!(names.insert(bug.name), "{} twice", bug.name);
-            for id in bug.caught_by {
-                let laws = suite.iter().find(|(known, ..)| known == id).map(|(_, laws, _)| *laws);
-                assert!(laws.is_some_and(|laws| laws.contains(&bug.law)), "{}: {id} {laws:?}", bug.name);
+        let bugs = of("http.", broken::broken())
+            .chain(of("http_client.", broken::broken_clients()))
+            .chain(of("http_server.", broken::broken_servers()));
+        for (suite, name, law, caught_by) in bugs {
+            assert!(names.insert((suite, name)) && !caught_by.is_empty(), "{suite}{name} twice, or never");
+            for id in caught_by {
+                let laws = cases.iter().find(|(known, ..)| known == id).map(|(_, laws, _)| *laws);
+                let judged = id.starts_with(suite) && laws.is_some_and(|laws| laws.contains(&law));
+                assert!(judged, "{suite}{name}: {id} {laws:?}");
             }
         }
     }

@@ -46,7 +46,7 @@ fn is_protocol(error: &Error) -> bool {
     error.http().is_some_and(|fault| fault.reason == HttpReason::Protocol)
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct TakesCutForWhole;
 
 impl Bug for TakesCutForWhole {
@@ -58,7 +58,7 @@ impl Bug for TakesCutForWhole {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct TakesBrokenForEnd;
 
 impl Bug for TakesBrokenForEnd {
@@ -70,7 +70,7 @@ impl Bug for TakesBrokenForEnd {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ForgetsBytes;
 
 impl Bug for ForgetsBytes {
@@ -91,7 +91,7 @@ impl Bug for ForgetsBytes {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct LosesTrailers;
 
 impl Bug for LosesTrailers {
@@ -103,12 +103,16 @@ impl Bug for LosesTrailers {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct BuffersRequest;
 
 #[async_trait]
 impl Bug for BuffersRequest {
-    async fn exchange(good: &Arc<dyn HttpTransport>, mut request: HttpRequest) -> Result<HttpResponse> {
+    async fn exchange(
+        &self,
+        good: &Arc<dyn HttpTransport>,
+        mut request: HttpRequest,
+    ) -> Result<HttpResponse> {
         request.body = std::mem::take(&mut request.body).bytes(usize::MAX).await?.into();
         good.exchange(request).await
     }

@@ -33,12 +33,12 @@ fn is_lost(error: &Error) -> bool {
     has(error, HttpReason::ConnectionLost)
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct RepeatsLost;
 
 #[async_trait]
 impl Bug for RepeatsLost {
-    async fn exchange(good: &Arc<dyn HttpTransport>, request: HttpRequest) -> Result<HttpResponse> {
+    async fn exchange(&self, good: &Arc<dyn HttpTransport>, request: HttpRequest) -> Result<HttpResponse> {
         let again = request.try_clone();
         let first = good.exchange(request).await;
         match (first, again) {
@@ -48,7 +48,7 @@ impl Bug for RepeatsLost {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ClaimsUnsent;
 
 impl Bug for ClaimsUnsent {
@@ -57,7 +57,7 @@ impl Bug for ClaimsUnsent {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ForgetsReuse;
 
 impl Bug for ForgetsReuse {
@@ -69,7 +69,7 @@ impl Bug for ForgetsReuse {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct DoubtsRefusal;
 
 impl Bug for DoubtsRefusal {
@@ -82,7 +82,7 @@ impl Bug for DoubtsRefusal {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct NoConnectTimeout;
 
 impl Bug for NoConnectTimeout {
@@ -93,7 +93,7 @@ impl Bug for NoConnectTimeout {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct WrongPhase;
 
 impl Bug for WrongPhase {
@@ -108,7 +108,7 @@ impl Bug for WrongPhase {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct CountsNoUse;
 
 impl Bug for CountsNoUse {

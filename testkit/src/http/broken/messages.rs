@@ -19,7 +19,7 @@ pub(super) const BUGS: &[Broken<dyn HttpTransport>] = &[
     Broken::new("hides_an_unknown_route", "HTTP-35", &["http.unmatched_route_is_error"], add::<HidesRoute>),
 ];
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct KeepsHeadBody;
 
 impl Bug for KeepsHeadBody {
@@ -33,7 +33,7 @@ impl Bug for KeepsHeadBody {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct DropsRepeats;
 
 impl Bug for DropsRepeats {
@@ -50,7 +50,7 @@ impl Bug for DropsRepeats {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Reorders;
 
 impl Bug for Reorders {
@@ -68,7 +68,7 @@ impl Bug for Reorders {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct RepairsFraming;
 
 impl Bug for RepairsFraming {
@@ -79,7 +79,7 @@ impl Bug for RepairsFraming {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ShortensUrls;
 
 impl Bug for ShortensUrls {
@@ -94,7 +94,7 @@ impl Bug for ShortensUrls {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct LengthForGet;
 
 impl Bug for LengthForGet {
@@ -106,7 +106,7 @@ impl Bug for LengthForGet {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct AddsHeader;
 
 impl Bug for AddsHeader {
@@ -116,7 +116,7 @@ impl Bug for AddsHeader {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct HidesRoute;
 
 impl Bug for HidesRoute {

@@ -1,7 +1,6 @@
 //! A wrapper that changes nothing, and the places where a bug may change one thing.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,7 +17,7 @@ use onex_spi::{Error, Health, Lifecycle, Result};
 
 /// One changed behaviour; what a bug does not override is the good engine's.
 #[async_trait]
-pub(super) trait Bug: fmt::Debug + Send + Sync + 'static {
+pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
     /// Changes a request on its way down.
     fn request(request: HttpRequest) -> HttpRequest {
         request
@@ -29,7 +28,7 @@ pub(super) trait Bug: fmt::Debug + Send + Sync + 'static {
         result
     }
 
-    async fn exchange(good: &Arc<dyn HttpTransport>, request: HttpRequest) -> Result<HttpResponse> {
+    async fn exchange(&self, good: &Arc<dyn HttpTransport>, request: HttpRequest) -> Result<HttpResponse> {
         let request = Self::request(request);
         let method = request.method.clone();
         let result = good.exchange(request).await;
@@ -40,7 +39,7 @@ pub(super) trait Bug: fmt::Debug + Send + Sync + 'static {
         good.health().await
     }
 
-    async fn close(good: &Arc<dyn HttpTransport>, within: Duration) -> Result<()> {
+    async fn close(&self, good: &Arc<dyn HttpTransport>, within: Duration) -> Result<()> {
         good.close(within).await
     }
 
@@ -53,18 +52,18 @@ pub(super) trait Bug: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 struct Buggy<B> {
     good: Arc<dyn HttpTransport>,
-    bug: PhantomData<B>,
+    bug: B,
 }
 
 pub(super) fn add<B: Bug>(good: Arc<dyn HttpTransport>) -> Arc<dyn HttpTransport> {
-    Arc::new(Buggy::<B> { good, bug: PhantomData })
+    Arc::new(Buggy::<B> { good, bug: B::default() })
 }
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<B: Bug> HttpService for Buggy<B> {
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse> {
-        B::exchange(&self.good, request).await
+        self.bug.exchange(&self.good, request).await
     }
 }
 
@@ -87,7 +86,7 @@ impl<B: Bug> Lifecycle for Buggy<B> {
     }
 
     async fn close(&self, within: Duration) -> Result<()> {
-        B::close(&self.good, within).await
+        self.bug.close(&self.good, within).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Cases about ends: a call that is dropped, a client that is closed, an error that is shown.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::poll_immediate;
 use futures_util::{StreamExt, stream};
@@ -21,7 +21,8 @@ pub(super) fn cases() -> Vec<Case<World>> {
         case!("http_client.close_then_closed", ["HTTP-41"], ["ONEX-HTTP-24"], close_then_closed),
         case!("http_client.close_drains", ["HTTP-41"], ["ONEX-HTTP-24"], close_drains),
         case!("http_client.close_cuts", ["HTTP-41"], ["ONEX-HTTP-24"], close_cuts),
-        case!("http_client.errors_hide_secrets", ["HTTP"], ["ONEX-HTTP-07"], errors_hide_secrets),
+        case!("http_client.close_dropped", ["HTTP-41"], ["ONEX-HTTP-24"], close_dropped),
+        case!("http_client.errors_hide_secrets", ["HTTP", "HTTP-41"], ["ONEX-HTTP-07"], errors_hide_secrets),
     ]
 }
 
@@ -169,12 +170,39 @@ async fn close_cuts(world: World) -> CaseResult {
     let url = serve_held(&lab, &gate, &gone).await?;
     let mut call = lab.client.request(get(&url));
     reaches("HTTP-41", &mut call, &gate).await?;
-    let both = async { tokio::join!(call, lab.client.close(LIMIT)) };
-    let (call, closed) = within("HTTP-41", "a close that cuts", both).await?;
+    let begin = Instant::now();
+    let both = async { tokio::join!(call, async { (lab.client.close(LIMIT).await, begin.elapsed()) }) };
+    let (call, (closed, took)) = within("HTTP-41", "a close that cuts", both).await?;
+    ensure!("HTTP-41", took >= LIMIT, "close cut after {took:?}, which is before {LIMIT:?}");
     let error = refused("HTTP-41", "a close that cut a call", closed)?;
     ensure_eq!("HTTP-41", error.kind(), ErrorKind::TimedOut, "a close that cut a call: {error:#}");
     let cut = refused("HTTP-41", "a call that was cut", call)?;
     ensure_eq!("HTTP-41", cut.effect(), Effect::Unknown, "the server may have acted: {cut:#}");
+    within("HTTP-41", "the end of the exchange at the server", gone.wait()).await
+}
+
+async fn close_dropped(world: World) -> CaseResult {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let lab = world.open().await?;
+    let (gate, gone) = (Gate::new(), Gate::new());
+    let url = serve_held(&lab, &gate, &gone).await?;
+    let mut call = lab.client.request(get(&url));
+    reaches("HTTP-41", &mut call, &gate).await?;
+    let begin = Instant::now();
+    let early = poll_immediate(lab.client.close(LIMIT)).await;
+    ensure!("HTTP-41", early.is_none(), "close did not wait for the running call: {early:?}");
+    let late = within("HTTP-41", "a call after a dropped close", lab.client.request(get(&url))).await?;
+    refused("HTTP-41", "a call after a dropped close", late)?;
+    // The first close set the time; one more waits for the end of it.
+    let again = async { (lab.client.close(Duration::from_secs(3600)).await, begin.elapsed()) };
+    let both = async { tokio::join!(async { (call.await, begin.elapsed()) }, again) };
+    let ((call, cut_after), (again, closed_after)) =
+        within("HTTP-41", "the cut of a close that was dropped", both).await?;
+    refused("HTTP-41", "a call that was cut", call)?;
+    ensure!("HTTP-41", cut_after >= LIMIT, "cut after {cut_after:?}, which is before {LIMIT:?}");
+    ensure!("HTTP-41", closed_after >= LIMIT, "closing again did not wait: it ended after {closed_after:?}");
+    let kind = again.err().map(|error| error.kind());
+    ensure!("HTTP-41", matches!(kind, None | Some(ErrorKind::TimedOut)), "closing again: {kind:?}");
     within("HTTP-41", "the end of the exchange at the server", gone.wait()).await
 }
 
@@ -196,7 +224,8 @@ async fn errors_hide_secrets(world: World) -> CaseResult {
     let mut errors = Vec::new();
     let slow = build().timeout(Duration::from_millis(20)).send();
     errors.push(refused("HTTP", "a slow call", within("HTTP", "a slow call", slow).await?)?);
-    let mut wrong = build().body("abc").into_request()?;
+    // The time is for a client that sends it all the same, which is not judged here.
+    let mut wrong = build().timeout(Duration::from_secs(1)).body("abc").into_request()?;
     wrong.headers.insert("content-length", ::http::HeaderValue::from_static("5"));
     errors.push(refused(
         "HTTP",
@@ -204,7 +233,8 @@ async fn errors_hide_secrets(world: World) -> CaseResult {
         within("HTTP", "a wrong call", lab.client.request(wrong)).await?,
     )?);
     lab.client.close(Duration::from_secs(10)).await?;
-    errors.push(refused("HTTP", "a closed client", within("HTTP", "a call", build().send()).await?)?);
+    let late = within("HTTP-41", "a call after close", build().send()).await?;
+    errors.push(refused("HTTP-41", "a call after close", late)?);
     for error in errors {
         let shown = format!("{error} {error:#} {error:?}");
         ensure!("HTTP", !shown.contains("s3cret"), "an error shows a secret: {shown}");

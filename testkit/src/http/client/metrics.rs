@@ -16,7 +16,12 @@ use crate::{ensure, ensure_eq};
 
 pub(super) fn cases() -> Vec<Case<World>> {
     vec![
-        case!("http_client.metrics_add_up", ["HTTP"], ["ONEX-HTTP-06", "ONEX-HTTP-14"], metrics_add_up),
+        case!(
+            "http_client.metrics_add_up",
+            ["HTTP", "HTTP-24"],
+            ["ONEX-HTTP-06", "ONEX-HTTP-14"],
+            metrics_add_up
+        ),
         case!("http_client.configure_refuses", ["HTTP-23"], ["ONEX-HTTP-15"], configure_refuses),
         case!("http_client.configure_is_atomic", ["HTTP-23"], ["ONEX-HTTP-15"], configure_is_atomic),
     ]
@@ -78,6 +83,7 @@ async fn metrics_add_up(world: World) -> CaseResult {
     if let Some(call) = early {
         return Err(failed("HTTP", format!("the call ended before its handler: {call:?}")));
     }
+    settles("HTTP-24", "dropped calls", 1, || client.client_metrics().cancelled).await?;
     let mut call = client.request(post(&slow, "x"));
     within("HTTP", "the handler", async {
         tokio::select! {
@@ -88,7 +94,8 @@ async fn metrics_add_up(world: World) -> CaseResult {
     .await?;
     ensure_eq!("HTTP", client.client_metrics().in_flight, 1, "calls while one runs");
     gate.open();
-    accepted("HTTP", "a call", within("HTTP", "a call", call).await?)?;
+    let response = accepted("HTTP", "a call", within("HTTP", "a call", call).await?)?;
+    whole("HTTP", response.into_body()).await?;
 
     // requests, successes, failures, timeouts, cancelled, retries, in flight
     settles("HTTP", "counters at rest", [6, 4, 1, 1, 1, 2, 0], || sums(&client.client_metrics())).await?;

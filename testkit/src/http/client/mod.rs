@@ -57,12 +57,14 @@ pub struct HttpClientSetup {
     pub around_attempt: Vec<Arc<dyn HttpInterceptor>>,
 }
 
-type Factory = dyn Fn(HttpClientSetup) -> BoxFuture<'static, Result<Arc<dyn HttpClient>>> + Send + Sync;
+/// Makes the client that a case asks for; what a broken client wraps, because a client's policy is made of its setup.
+pub type HttpClientFactory =
+    dyn Fn(HttpClientSetup) -> BoxFuture<'static, Result<Arc<dyn HttpClient>>> + Send + Sync;
 
 /// What a case begins with: the way to make the client.
 #[derive(Clone)]
 pub(crate) struct World {
-    factory: Arc<Factory>,
+    factory: Arc<HttpClientFactory>,
 }
 
 impl World {
@@ -130,7 +132,11 @@ where
     F: Fn(HttpClientSetup) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Arc<dyn HttpClient>>> + Send + 'static,
 {
-    let factory: Arc<Factory> = Arc::new(move |setup| Box::pin(factory(setup)));
+    let factory: Arc<HttpClientFactory> = Arc::new(move |setup| Box::pin(factory(setup)));
+    bind(&factory)
+}
+
+pub(super) fn bind(factory: &Arc<HttpClientFactory>) -> Vec<Trial> {
     let trial = |case: &Case<World>| {
         let world = World { factory: factory.clone() };
         Trial::new(case, move || world.clone())

@@ -24,6 +24,12 @@ use crate::{ensure, ensure_eq};
 pub(super) fn cases() -> Vec<Case<World>> {
     vec![
         case!("http_client.timeout_total_phases", ["HTTP-18"], ["ONEX-HTTP-19"], timeout_total_phases),
+        case!(
+            "http_client.timeout_total_ready_body",
+            ["HTTP-18"],
+            ["ONEX-HTTP-19"],
+            timeout_total_ready_body
+        ),
         case!("http_client.timeout_total_backoff", ["HTTP-18"], ["ONEX-HTTP-19"], timeout_total_backoff),
         case!("http_client.timeout_idle_read", ["HTTP-19"], ["ONEX-HTTPX-09"], timeout_idle_read),
         case!("http_client.timeout_head", ["HTTP-20"], [], timeout_head),
@@ -83,6 +89,45 @@ async fn timeout_total_phases(world: World) -> CaseResult {
     let Some(error) = found.error else {
         return Err(failed("HTTP-18", "a body that was cut ended as a success".into()));
     };
+    judge("HTTP-18", &error, HttpPhase::TotalBody)
+}
+
+/// Answers with a body that has always more, in the very moment in which it is asked.
+#[derive(Debug)]
+struct Endless;
+
+#[async_trait]
+impl HttpInterceptor for Endless {
+    async fn intercept(&self, request: HttpRequest, next: HttpNext<'_>) -> Result<HttpResponse> {
+        let mut response = next.run(request).await?;
+        response.body = streamed(stream::repeat_with(|| data("more")));
+        Ok(response)
+    }
+}
+
+async fn timeout_total_ready_body(world: World) -> CaseResult {
+    let lab = world
+        .open_with(|setup| {
+            setup.timeouts = limits(|limits| limits.total = Some(LIMIT));
+            setup.around_attempt = vec![Arc::new(Endless)];
+        })
+        .await?;
+    let (service, _) = numbered(|_, _| answer(200, ""));
+    let url = lab.serve(service).await?;
+    let begin = std::time::Instant::now();
+    let call = within("HTTP-18", "the head", lab.client.request(get(&url))).await?;
+    let mut body = accepted("HTTP-18", "the head", call)?.into_body();
+    let error = loop {
+        match body.frame().await {
+            // Such a body never waits, so no timer of the case could end it.
+            Some(Ok(_)) if begin.elapsed() < LIMIT * 10 => {}
+            Some(Err(error)) => break error,
+            other => {
+                return Err(failed("HTTP-18", format!("a body without end, after its limit: {other:?}")));
+            }
+        }
+    };
+    ensure!("HTTP-18", begin.elapsed() >= LIMIT, "cut after {:?}, before {LIMIT:?}", begin.elapsed());
     judge("HTTP-18", &error, HttpPhase::TotalBody)
 }
 
@@ -208,29 +253,36 @@ impl HttpInterceptor for Numbering {
 }
 
 async fn timeout_attempt(world: World) -> CaseResult {
-    let lab = world
-        .open_with(|setup| {
-            setup.timeouts = limits(|limits| limits.attempt = Some(LIMIT));
-            setup.around_attempt = vec![Arc::new(Numbering::default())];
+    let service = || {
+        handler(|request| async move {
+            match request.headers.get("x-attempt").map(HeaderValue::as_bytes) {
+                Some(b"0") => std::future::pending().await,
+                _ => Ok(answer(200, "ok")),
+            }
         })
-        .await?;
-    let service = handler(|request| async move {
-        match request.headers.get("x-attempt").map(HeaderValue::as_bytes) {
-            Some(b"0" | b"1") => std::future::pending().await,
-            _ => Ok(answer(200, "ok")),
-        }
-    });
-    let url = lab.serve(service).await?;
-    let call = ends_at("HTTP-18", "the attempt limit", LIMIT, lab.client.request(get(&url))).await?;
-    judge("HTTP-18", &refused("HTTP-18", "an attempt that is never answered", call)?, HttpPhase::Attempt)?;
-
-    // The next attempt is cut too, the one after it is answered.
+    };
     let moment = Duration::from_millis(1);
     let again = RetryPolicy::default().with_max_retries(1).with_backoff(moment, moment);
-    lab.client.configure_retry_policy(again)?;
-    let call = within("HTTP-18", "a second attempt", lab.client.request(get(&url))).await?;
-    let response = accepted("HTTP-18", "an attempt after one that was cut", call)?;
-    ensure_eq!("HTTP-18", response.status.as_u16(), 200, "the second attempt");
+    for retry in [RetryPolicy::never(), again] {
+        let retries = retry.max_retries;
+        let lab = world
+            .clone()
+            .open_with(|setup| {
+                setup.timeouts = limits(|limits| limits.attempt = Some(LIMIT));
+                setup.around_attempt = vec![Arc::new(Numbering::default())];
+                setup.retry = retry;
+            })
+            .await?;
+        let url = lab.serve(service()).await?;
+        let call = ends_at("HTTP-18", "the attempt limit", LIMIT, lab.client.request(get(&url))).await?;
+        if retries == 0 {
+            judge("HTTP-18", &refused("HTTP-18", "an attempt never answered", call)?, HttpPhase::Attempt)?;
+        } else {
+            // The first attempt is cut, the one after it is answered.
+            let response = accepted("HTTP-18", "an attempt after one that was cut", call)?;
+            ensure_eq!("HTTP-18", response.status.as_u16(), 200, "the second attempt");
+        }
+    }
     Ok(())
 }
 

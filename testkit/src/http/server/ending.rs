@@ -20,6 +20,7 @@ pub(super) fn cases() -> Vec<Case<World>> {
         case!("http_server.in_flight", ["HTTP"], [], in_flight),
         case!("http_server.close_drains", ["HTTP-41"], [], close_drains),
         case!("http_server.close_cuts", ["HTTP-41"], [], close_cuts),
+        case!("http_server.close_dropped", ["HTTP-41"], [], close_dropped),
         case!("http_server.close_ends_idle", ["HTTP-41"], [], close_ends_idle),
         case!("http_server.close_of_the_server", ["HTTP-41"], [], close_of_the_server),
         case!("http_server.drop_cuts", ["HTTP-24"], [], drop_cuts),
@@ -114,6 +115,30 @@ async fn close_cuts(world: World) -> CaseResult {
     let cut = cut.map_err(|error| failed("", error.to_string()))?;
     ensure!("HTTP-41", matches!(cut, Err(Lost::Cut(_))), "an exchange that was cut came to {cut:?}");
     settles("HTTP-41", "exchanges in flight", 0, || serving.in_flight()).await?;
+    until_refused("HTTP-41", &lab, serving.local_addr()).await
+}
+
+async fn close_dropped(world: World) -> CaseResult {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let lab = world.open().await?;
+    let (may, gone) = (Gate::new(), Gate::new());
+    let serving = lab.serve(held(&may, &gone)).await?;
+    let running = tokio::spawn(lab.ask(serving.local_addr(), Asked::get("/")));
+    within("HTTP-41", "the handler", may.until_waiting(1)).await?;
+    let begin = Instant::now();
+    let early = poll_immediate(serving.close(LIMIT)).await;
+    ensure!("HTTP-41", early.is_none(), "close did not wait for the running exchange: {early:?}");
+    // The first close set the time; one more waits for the end of it.
+    let again = serving.close(Duration::from_secs(3600));
+    let again = within("HTTP-41", "the cut of a close that was dropped", again).await?;
+    let took = begin.elapsed();
+    ensure!("HTTP-41", took >= LIMIT, "closing again did not wait: it ended after {took:?}");
+    let kind = again.err().map(|error| error.kind());
+    ensure!("HTTP-41", matches!(kind, None | Some(ErrorKind::TimedOut)), "closing again: {kind:?}");
+    within("HTTP-41", "the end of the handler", gone.wait()).await?;
+    let cut = within("HTTP-41", "the end of the exchange", running).await?;
+    let cut = cut.map_err(|error| failed("", error.to_string()))?;
+    ensure!("HTTP-41", matches!(cut, Err(Lost::Cut(_))), "an exchange that was cut came to {cut:?}");
     until_refused("HTTP-41", &lab, serving.local_addr()).await
 }
 

@@ -63,9 +63,16 @@ impl ServerUnderTest {
     pub fn in_process(server: Arc<dyn HttpServer>, transport: Arc<dyn HttpTransport>) -> Self {
         Self { server, reaches: Some(transport) }
     }
+
+    /// The same way to another server.
+    pub(super) fn with_server(mut self, wrap: fn(Arc<dyn HttpServer>) -> Arc<dyn HttpServer>) -> Self {
+        self.server = wrap(self.server);
+        self
+    }
 }
 
-type Factory = dyn Fn(HttpServerSetup) -> BoxFuture<'static, Result<ServerUnderTest>> + Send + Sync;
+pub(super) type Factory =
+    dyn Fn(HttpServerSetup) -> BoxFuture<'static, Result<ServerUnderTest>> + Send + Sync;
 
 /// What a case begins with: the way to open the server.
 #[derive(Clone)]
@@ -232,6 +239,10 @@ where
     Fut: Future<Output = Result<ServerUnderTest>> + Send + 'static,
 {
     let factory: Arc<Factory> = Arc::new(move |setup| Box::pin(factory(setup)));
+    bind(&factory)
+}
+
+pub(super) fn bind(factory: &Arc<Factory>) -> Vec<Trial> {
     let trial = |case: &Case<World>| {
         let world = World { factory: factory.clone() };
         Trial::new(case, move || world.clone())

@@ -191,6 +191,7 @@ async fn head_limits(world: World) -> CaseResult {
 
 async fn short_request_body(world: World) -> CaseResult {
     let lab = world.open_on_the_wire().await?;
+    let mut all = Vec::new();
     for body in ["content-length: 10\r\n\r\n01234", "transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n"] {
         let (whole, gone, came) = (Arc::new(AtomicUsize::new(0)), Gate::new(), Gate::new());
         let (counted, left, reached) = (whole.clone(), gone.clone(), came.clone());
@@ -215,6 +216,7 @@ async fn short_request_body(world: World) -> CaseResult {
         within("HTTP-7", "the end of a handler whose request was cut", gone.wait()).await?;
         ensure_eq!("HTTP-7", whole.load(Ordering::SeqCst), 0, "short bodies that a handler took for whole");
         settles("HTTP-7", "exchanges in flight", 0, || serving.in_flight()).await?;
+        all.push(serving);
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ pub(super) fn cases() -> Vec<Case<World>> {
         case!("http.close_then_closed", ["HTTP-41"], ["ONEX-HTTP-24"], close_then_closed),
         case!("http.close_drains", ["HTTP-41"], ["ONEX-HTTP-24"], close_drains),
         case!("http.close_cuts", ["HTTP-41"], ["ONEX-HTTP-24"], close_cuts),
+        case!("http.close_dropped", ["HTTP-41"], ["ONEX-HTTP-24"], close_dropped),
         case!("http.unmatched_route_is_error", ["HTTP-35"], [], unmatched_route_is_error),
     ]
 }
@@ -254,6 +255,30 @@ async fn close_cuts(world: World) -> CaseResult {
     within("HTTP-41", "the end of the exchange at the server", held.gone.wait()).await?;
     let again = within("HTTP-41", "a second close", lab.transport.close(LIMIT)).await?;
     accepted("HTTP-41", "a second close", again)
+}
+
+async fn close_dropped(world: World) -> CaseResult {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let lab = world.open().await?;
+    let held = Held::default();
+    let url = lab.serve(held.service()).await?;
+    let call = begin(&lab, &held, &url).await?;
+    let begin = std::time::Instant::now();
+    let early = poll_immediate(lab.transport.close(LIMIT)).await;
+    ensure!("HTTP-41", early.is_none(), "close did not wait for the running call: {early:?}");
+    let late = within("HTTP-41", "a call after a dropped close", lab.transport.exchange(get(&url))).await?;
+    refused("HTTP-41", "a call after a dropped close", late)?;
+    // The first close set the time; one more waits for the end of it.
+    let again = async { (lab.transport.close(Duration::from_secs(3600)).await, begin.elapsed()) };
+    let both = async { tokio::join!(async { (call.await, begin.elapsed()) }, again) };
+    let ((call, cut_after), (again, closed_after)) =
+        within("HTTP-41", "the cut of a close that was dropped", both).await?;
+    refused("HTTP-41", "a call that was cut", call)?;
+    ensure!("HTTP-41", cut_after >= LIMIT, "cut after {cut_after:?}, which is before {LIMIT:?}");
+    ensure!("HTTP-41", closed_after >= LIMIT, "closing again did not wait: it ended after {closed_after:?}");
+    let kind = again.err().map(|error| error.kind());
+    ensure!("HTTP-41", matches!(kind, None | Some(ErrorKind::TimedOut)), "closing again: {kind:?}");
+    within("HTTP-41", "the end of the exchange at the server", held.gone.wait()).await
 }
 
 async fn unmatched_route_is_error(world: World) -> CaseResult {

@@ -1,0 +1,14 @@
+//! HTTP servers with one deliberate bug each, over any good server.
+
+mod ending;
+mod exchange;
+mod streams;
+mod wrapper;
+
+use onex_spi::http::HttpServer;
+
+use crate::broken::Broken;
+
+pub(super) fn bugs() -> Vec<Broken<dyn HttpServer>> {
+    [exchange::BUGS, streams::BUGS, ending::BUGS].concat()
+}
