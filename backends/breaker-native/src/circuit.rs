@@ -29,7 +29,7 @@ use crate::limits::Limits;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::tell::Teller;
 use crate::time::{Now, Time};
-use crate::totals::{Count, Totals};
+use crate::totals::{Count, Line, Owner, Shares, Totals};
 use crate::word::{State, Word};
 
 /// What all circuits of a breaker share.
@@ -57,9 +57,11 @@ pub(crate) struct NativeCircuit {
     pub(crate) touched: AtomicBool,
     /// Whether it was given a configuration by its name.
     pub(crate) configured: AtomicBool,
+    owner: Owner,
     pub(crate) name: Arc<str>,
     pub(crate) cold: Mutex<Cold>,
-    totals: Totals,
+    shares: Shares,
+    line: Line,
 }
 
 /// The word of a ticket that is a probe's, beside its number; without it the rest is when a timed call began, plus 1.
@@ -110,9 +112,11 @@ impl NativeCircuit {
             shared,
             touched: AtomicBool::new(true),
             configured: AtomicBool::new(false),
+            owner: Owner::nobody(),
             name,
             cold: Mutex::new(Cold::new(config)),
-            totals: Totals::new(),
+            shares: Shares::new(),
+            line: Line::default(),
         }
     }
 
@@ -187,8 +191,13 @@ impl NativeCircuit {
         }
     }
 
+    fn totals(&self) -> Totals<'_> {
+        Totals { owner: &self.owner, shares: &self.shares, line: &self.line }
+    }
+
+    #[inline]
     pub(crate) fn count(&self, what: Count) {
-        self.totals.add(what);
+        self.totals().add(what);
     }
 }
 
@@ -224,7 +233,7 @@ impl Circuit for NativeCircuit {
         let mut metrics = CircuitMetrics::new(status);
         metrics.abandoned_count = cold.abandoned();
         metrics.slow_count = cold.slow();
-        self.totals.read(&mut metrics);
+        self.totals().read(&mut metrics);
         match word.state() {
             State::Closed { failures } => metrics.consecutive_failures = failures,
             State::HalfOpen { successes, .. } => metrics.probe_successes = successes,

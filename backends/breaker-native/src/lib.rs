@@ -43,6 +43,8 @@ mod registry;
 mod settle;
 mod sync;
 mod tell;
+#[cfg(test)]
+mod tell_tests;
 mod time;
 mod totals;
 mod window;

@@ -46,9 +46,10 @@ impl From<Outcome> for Count {
     }
 }
 
+/// The counters that one thread writes.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Line([AtomicU64; COUNTS]);
+pub(crate) struct Line([AtomicU64; COUNTS]);
 
 impl Line {
     /// Counts on a line that no other thread writes.
@@ -58,23 +59,31 @@ impl Line {
     }
 }
 
+/// The number of the thread that owns a circuit's first line.
 #[derive(Debug)]
-pub(crate) struct Totals {
-    owner: AtomicUsize,
-    /// Made when a second thread calls, so that a circuit that hardly runs stays small.
-    shares: OnceLock<Box<[Line]>>,
-    line: Line,
+pub(crate) struct Owner(AtomicUsize);
+
+impl Owner {
+    pub(crate) fn nobody() -> Self {
+        Self(AtomicUsize::new(NOBODY))
+    }
 }
 
-impl Totals {
-    pub(crate) fn new() -> Self {
-        Self { owner: AtomicUsize::new(NOBODY), shares: OnceLock::new(), line: Line::default() }
-    }
+/// The lines of the other threads; made when a second one calls, so that a circuit that hardly runs stays small.
+pub(crate) type Shares = OnceLock<Box<[Line]>>;
 
+/// The totals of a circuit, whose parts lie where the circuit wants them.
+pub(crate) struct Totals<'a> {
+    pub(crate) owner: &'a Owner,
+    pub(crate) shares: &'a Shares,
+    pub(crate) line: &'a Line,
+}
+
+impl Totals<'_> {
     #[inline]
     pub(crate) fn add(&self, what: Count) {
         let me = this_thread();
-        if self.owner.load(Ordering::Relaxed) == me && me != NOBODY {
+        if self.owner.0.load(Ordering::Relaxed) == me && me != NOBODY {
             self.line.bump(what);
         } else {
             self.add_elsewhere(me, what);
@@ -82,8 +91,9 @@ impl Totals {
     }
 
     fn add_elsewhere(&self, me: usize, what: Count) {
-        let free = self.owner.load(Ordering::Relaxed) == NOBODY && me != NOBODY;
-        if free && self.owner.compare_exchange(NOBODY, me, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        let owner = &self.owner.0;
+        let free = owner.load(Ordering::Relaxed) == NOBODY && me != NOBODY;
+        if free && owner.compare_exchange(NOBODY, me, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             return self.line.bump(what);
         }
         let shares = self.shares.get_or_init(|| (0..=SHARES).map(|_| Line::default()).collect());
@@ -98,7 +108,7 @@ impl Totals {
     /// Writes the sums; admissions are read last, so that no snapshot shows more outcomes than admissions.
     pub(crate) fn read(&self, into: &mut CircuitMetrics) {
         let shares = self.shares.get().map_or(&[][..], |shares| shares);
-        let lines = || shares.iter().chain([&self.line]);
+        let lines = || shares.iter().chain([self.line]);
         let sum = |what: Count| -> u64 {
             lines().map(|line| line.0[what as usize].load(Ordering::Acquire)).fold(0, u64::wrapping_add)
         };
@@ -158,32 +168,44 @@ fn this_thread() -> usize {
 mod tests {
     use super::*;
 
+    struct Parts(Owner, Shares, Line);
+
+    impl Parts {
+        fn new() -> Self {
+            Self(Owner::nobody(), Shares::new(), Line::default())
+        }
+
+        fn totals(&self) -> Totals<'_> {
+            Totals { owner: &self.0, shares: &self.1, line: &self.2 }
+        }
+    }
+
     #[test]
     fn nothing_is_lost_whoever_counts_and_whenever_threads_come_and_go() {
         const ROUNDS: u64 = 40;
         const EACH: u64 = 500;
-        let totals = Totals::new();
+        let parts = Parts::new();
         // More threads at a time than there are lines, and new ones that take over numbers.
         for _ in 0..ROUNDS / 20 {
             std::thread::scope(|scope| {
                 for _ in 0..20 {
-                    scope.spawn(|| (0..EACH).for_each(|_| totals.add(Count::Success)));
+                    scope.spawn(|| (0..EACH).for_each(|_| parts.totals().add(Count::Success)));
                 }
             });
         }
         let mut metrics = CircuitMetrics::new(onex_spi::breaker::CircuitStatus::new(
             onex_spi::breaker::CircuitState::Closed,
         ));
-        totals.read(&mut metrics);
+        parts.totals().read(&mut metrics);
         assert_eq!(metrics.success_count, ROUNDS * EACH);
     }
 
     #[test]
     fn a_thread_alone_makes_no_shares() {
-        let totals = Totals::new();
-        totals.add(Count::Admitted);
-        assert!(totals.shares.get().is_none());
-        std::thread::scope(|scope| scope.spawn(|| totals.add(Count::Admitted)).join().is_ok());
-        assert!(totals.shares.get().is_some());
+        let parts = Parts::new();
+        parts.totals().add(Count::Admitted);
+        assert!(parts.1.get().is_none());
+        std::thread::scope(|scope| scope.spawn(|| parts.totals().add(Count::Admitted)).join().is_ok());
+        assert!(parts.1.get().is_some());
     }
 }

@@ -1,0 +1,225 @@
+//! One call through a breaker: ours beside failsafe, recloser and tower-resilience-circuitbreaker, in one run.
+//!
+//! `cargo bench -p onex-breaker-native`
+//!
+//! Futures are polled once with a waker that does nothing, so that no runtime is measured with them.
+
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::pin::pin;
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use failsafe::CircuitBreaker as _;
+use onex_breaker_native::{Config, open};
+use onex_spi::breaker::{
+    Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerExt, CircuitExt, RatePolicy, TripPolicy,
+    Window,
+};
+use onex_spi::{Error, TokioClock};
+use onex_testkit::clock::ManualClock;
+use recloser::{AsyncRecloser, Recloser};
+use tower_layer::Layer;
+use tower_resilience_circuitbreaker::CircuitBreakerLayer;
+use tower_service::Service;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const NAME: &str = "payments";
+
+fn finished<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => unreachable!("nothing here waits"),
+    }
+}
+
+fn breaker(defaults: CircuitBreakerConfig) -> Arc<dyn CircuitBreaker> {
+    let Ok(breaker) = open(Config::new().with_defaults(defaults), Arc::new(TokioClock::new())) else {
+        unreachable!("the defaults are good")
+    };
+    breaker
+}
+
+fn circuit_of(breaker: &Arc<dyn CircuitBreaker>) -> Arc<dyn Circuit> {
+    let Ok(circuit) = breaker.circuit(NAME) else { unreachable!("there is room") };
+    circuit
+}
+
+fn circuit() -> Arc<dyn Circuit> {
+    circuit_of(&breaker(CircuitBreakerConfig::new()))
+}
+
+fn rates(window: Window) -> Arc<dyn Circuit> {
+    let policy = TripPolicy::Rates(RatePolicy::new(window).with_failure_rate(0.5));
+    circuit_of(&breaker(CircuitBreakerConfig::new().with_trip(policy)))
+}
+
+/// A circuit that stays open for longer than the bench runs.
+fn opened(circuit: Arc<dyn Circuit>) -> Arc<dyn Circuit> {
+    while let Ok(permit) = circuit.try_acquire() {
+        permit.failure();
+    }
+    circuit
+}
+
+fn failsafe() -> impl failsafe::CircuitBreaker + Send + Sync {
+    let backoff = failsafe::backoff::constant(MINUTE);
+    let policy = failsafe::failure_policy::consecutive_failures(5, backoff);
+    failsafe::Config::new().failure_policy(policy).build()
+}
+
+fn recloser() -> Recloser {
+    Recloser::custom().error_rate(0.5).closed_len(10).half_open_len(10).open_wait(60 * MINUTE).build()
+}
+
+/// The innermost service: ready, with a value or an error as asked.
+#[derive(Clone)]
+struct Answer;
+
+impl Service<bool> for Answer {
+    type Response = u64;
+    type Error = ();
+    type Future = Ready<Result<u64, ()>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, good: bool) -> Self::Future {
+        ready(if good { Ok(black_box(1)) } else { Err(()) })
+    }
+}
+
+/// tower-resilience's breaker; the future of a call is boxed by it.
+macro_rules! tower {
+    () => {{
+        let layer = CircuitBreakerLayer::builder().consecutive_failures(5).wait_duration_in_open(60 * MINUTE);
+        let Ok(layer) = layer.build() else { unreachable!("in range") };
+        layer.layer(Answer)
+    }};
+}
+
+fn closed(c: &mut Criterion) {
+    let mut group = c.benchmark_group("closed, one call that succeeds");
+    let circuit = circuit();
+    group.bench_function("onex permit", |b| {
+        b.iter(|| match circuit.try_acquire() {
+            Ok(permit) => permit.success(),
+            Err(rejection) => unreachable!("nothing failed: {rejection:?}"),
+        });
+    });
+    let peer = failsafe();
+    group.bench_function("failsafe call", |b| b.iter(|| peer.call(|| Ok::<u64, ()>(black_box(1)))));
+    let peer = recloser();
+    group.bench_function("recloser call", |b| b.iter(|| peer.call(|| Ok::<u64, ()>(black_box(1)))));
+
+    group.bench_function("bare async operation", |b| {
+        b.iter(|| finished(async { Ok::<u64, ()>(black_box(1)) }));
+    });
+    group.bench_function("onex async call", |b| {
+        b.iter(|| finished(circuit.call(None, || async { Ok::<u64, ()>(black_box(1)) })));
+    });
+    let peer = AsyncRecloser::from(recloser());
+    group.bench_function("recloser async call", |b| {
+        b.iter(|| finished(peer.call(async { Ok::<u64, ()>(black_box(1)) })));
+    });
+    let mut peer = tower!();
+    group.bench_function("tower-resilience call", |b| b.iter(|| finished(peer.call(true))));
+    let window = rates(Window::Calls(100));
+    group.bench_function("onex async call, rate over 100 calls", |b| {
+        b.iter(|| finished(window.call(None, || async { Ok::<u64, ()>(black_box(1)) })));
+    });
+    let window = rates(Window::Time(MINUTE));
+    group.bench_function("onex async call, rate over a minute", |b| {
+        b.iter(|| finished(window.call(None, || async { Ok::<u64, ()>(black_box(1)) })));
+    });
+    group.finish();
+}
+
+fn rejected(c: &mut Criterion) {
+    let mut group = c.benchmark_group("open, one call that is rejected");
+    group.bench_function("reading the clock alone", |b| b.iter(Instant::now));
+    let circuit = opened(circuit());
+    group.bench_function("onex permit", |b| b.iter(|| circuit.try_acquire().is_err()));
+    let Ok(manual) = open(Config::new(), Arc::new(ManualClock::new())) else { unreachable!("good") };
+    if manual.circuit(NAME).is_ok_and(|_| manual.force_circuit_open(NAME).is_ok()) {
+        let forced = circuit_of(&manual);
+        group.bench_function("onex permit, forced open: no clock", |b| {
+            b.iter(|| forced.try_acquire().is_err())
+        });
+    }
+    let peer = failsafe();
+    (0..5).for_each(|_| drop(peer.call(|| Err::<(), ()>(()))));
+    group.bench_function("failsafe call", |b| b.iter(|| peer.call(|| Ok::<u64, ()>(black_box(1)))));
+    let peer = recloser();
+    (0..50).for_each(|_| drop(peer.call(|| Err::<(), ()>(()))));
+    group.bench_function("recloser call", |b| b.iter(|| peer.call(|| Ok::<u64, ()>(black_box(1)))));
+    let mut peer = tower!();
+    (0..5).for_each(|_| drop(finished(peer.call(false))));
+    group.bench_function("tower-resilience call", |b| b.iter(|| finished(peer.call(true)).is_err()));
+    group.finish();
+}
+
+/// Each of two threads makes that many calls; the time from their meeting to the end of both.
+fn both(calls: u64, call: impl Fn() + Sync) -> Duration {
+    let meet = Barrier::new(2);
+    let run = || {
+        meet.wait();
+        let begin = Instant::now();
+        (0..calls).for_each(|_| call());
+        begin.elapsed()
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(run);
+        let mine = run();
+        other.join().map_or(mine, |other| other.max(mine))
+    })
+}
+
+fn two_threads(c: &mut Criterion) {
+    let mut group = c.benchmark_group("closed, two threads on one circuit");
+    let circuit = circuit();
+    let permit = || match circuit.try_acquire() {
+        Ok(permit) => permit.success(),
+        Err(rejection) => unreachable!("nothing failed: {rejection:?}"),
+    };
+    group.bench_function("onex permit", |b| b.iter_custom(|calls| both(calls, permit)));
+    let call = || drop(finished(circuit.call(None, || async { Ok::<u64, ()>(black_box(1)) })));
+    group.bench_function("onex async call", |b| b.iter_custom(|calls| both(calls, call)));
+    let peer = failsafe();
+    let call = || drop(peer.call(|| Ok::<u64, ()>(black_box(1))));
+    group.bench_function("failsafe call", |b| b.iter_custom(|calls| both(calls, call)));
+    let peer = recloser();
+    let call = || drop(peer.call(|| Ok::<u64, ()>(black_box(1))));
+    group.bench_function("recloser call", |b| b.iter_custom(|calls| both(calls, call)));
+    group.finish();
+}
+
+fn by_name(c: &mut Criterion) {
+    let mut group = c.benchmark_group("by name, with a timeout that does not fire");
+    for circuits in [1, 1000] {
+        let breaker = breaker(CircuitBreakerConfig::new());
+        let names: Vec<String> = (1..circuits).map(|number| format!("circuit {number}")).collect();
+        let held: Vec<_> = names.iter().map(|name| breaker.circuit(name)).collect();
+        group.bench_function(BenchmarkId::new("onex execute_with_circuit_breaker", circuits), |b| {
+            b.iter(|| {
+                let operation = || async { Ok::<u64, Error>(black_box(1)) };
+                finished(breaker.execute_with_circuit_breaker(NAME, Some(MINUTE), operation))
+            });
+        });
+        drop(held);
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(40)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = closed, rejected, two_threads, by_name
+}
+criterion_main!(benches);

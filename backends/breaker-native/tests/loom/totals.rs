@@ -1,0 +1,68 @@
+//! Totals without the checker: they decide nothing, and their own test has real threads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use onex_spi::breaker::{CircuitMetrics, Outcome};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Count {
+    Admitted,
+    Rejected,
+    WouldReject,
+    Settled(Outcome),
+}
+
+impl From<Outcome> for Count {
+    fn from(outcome: Outcome) -> Self {
+        Self::Settled(outcome)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    admitted: AtomicU64,
+    settled: AtomicU64,
+    rejected: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Owner;
+
+impl Owner {
+    pub(crate) fn nobody() -> Self {
+        Self
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Shares;
+
+impl Shares {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+}
+
+pub(crate) struct Totals<'a> {
+    pub(crate) owner: &'a Owner,
+    pub(crate) shares: &'a Shares,
+    pub(crate) line: &'a Line,
+}
+
+impl Totals<'_> {
+    pub(crate) fn add(&self, what: Count) {
+        let total = match what {
+            Count::Admitted => &self.line.admitted,
+            Count::Rejected | Count::WouldReject => &self.line.rejected,
+            Count::Settled(_) => &self.line.settled,
+        };
+        total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whatever became of them, the settled calls stand among the successes here.
+    pub(crate) fn read(&self, into: &mut CircuitMetrics) {
+        into.success_count = self.line.settled.load(Ordering::Relaxed);
+        into.rejected_count = self.line.rejected.load(Ordering::Relaxed);
+        into.admitted_count = self.line.admitted.load(Ordering::Relaxed);
+    }
+}
