@@ -146,8 +146,8 @@ fn configured(
     mut config: CircuitBreakerConfig,
     change: impl FnOnce(&mut CircuitBreakerConfig),
 ) -> Result<()> {
-    // What is wrong stays wrong.
-    config.validate()?;
+    // What is wrong or not declared stays refused.
+    config.check("breaker.configure", good.capabilities().features)?;
     change(&mut config);
     good.configure_circuit_breaker(name, config)
 }
