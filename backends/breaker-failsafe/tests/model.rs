@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onex_breaker_failsafe::{Config, open};
-use onex_spi::breaker::{Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitMetrics, Outcome, Ticket};
+use onex_spi::breaker::{
+    Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitMetrics, OpenBackoff, Outcome, Ticket,
+};
 use onex_testkit::breaker::BreakerSetup;
 use onex_testkit::breaker::reference::ReferenceBreaker;
 use proptest::prelude::*;
@@ -20,7 +22,7 @@ enum Step {
     Reset,
     ForceOpen,
     ForceClosed,
-    Configure { failures: u32, successes: u32, calls: u32, open_ms: u64 },
+    Configure { failures: u32, successes: u32, calls: u32, open_ms: u64, grows: bool },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -30,14 +32,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Outcome::TimedOut),
         1 => Just(Outcome::Ignored),
         2 => Just(Outcome::Cancelled),
+        1 => proptest::option::of(0..30_u64).prop_map(|wait| Outcome::Trip { wait: wait.map(Duration::from_millis) }),
     ];
     let step = prop_oneof![
         12 => proptest::option::of(1..40_u64).prop_map(|timeout_ms| Step::Admit { timeout_ms }),
         10 => (any::<usize>(), outcome).prop_map(|(call, outcome)| Step::Settle { call, outcome }),
         5 => (0..15_u64).prop_map(|milliseconds| Step::Pass { milliseconds }),
         1 => prop_oneof![3 => Just(Step::Reset), 1 => Just(Step::ForceOpen), 1 => Just(Step::ForceClosed)],
-        1 => (1..5_u32, 1..5_u32, 1..4_u32, 1..20_u64).prop_map(|(failures, successes, calls, open_ms)| {
-            Step::Configure { failures, successes, calls, open_ms }
+        1 => (1..5_u32, 1..5_u32, 1..4_u32, 1..20_u64, any::<bool>()).prop_map(|(failures, successes, calls, open_ms, grows)| {
+            Step::Configure { failures, successes, calls, open_ms, grows }
         }),
     ];
     proptest::collection::vec(step, 1..200)
@@ -78,14 +81,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let settle = |tickets: [Ticket; 2], outcome| {
         sides.iter().zip(tickets).for_each(|(side, ticket)| side.circuit.settle(ticket, outcome));
     };
-    let metrics = || {
-        sides.each_ref().map(|side| {
-            let mut metrics = side.circuit.metrics();
-            // The reference breaker counts none.
-            metrics.openings = 0;
-            metrics
-        })
-    };
+    let metrics = || sides.each_ref().map(|side| side.circuit.metrics());
     let mut calls: Vec<[Ticket; 2]> = Vec::new();
     for step in steps {
         let what = format!("{step:?}");
@@ -109,12 +105,14 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Reset => both(&|side| side.breaker.reset_circuit_breaker(NAME))?,
             Step::ForceOpen => both(&|side| side.breaker.force_circuit_open(NAME))?,
             Step::ForceClosed => both(&|side| side.breaker.force_circuit_closed(NAME))?,
-            Step::Configure { failures, successes, calls, open_ms } => {
+            Step::Configure { failures, successes, calls, open_ms, grows } => {
                 let config = CircuitBreakerConfig::new()
                     .with_failure_threshold(failures)
                     .with_success_threshold(successes)
                     .with_half_open_max_calls(calls)
-                    .with_open_time(Duration::from_millis(open_ms));
+                    .with_open_time(Duration::from_millis(open_ms))
+                    .with_trip_wait_cap(Duration::from_millis(20))
+                    .with_open_backoff(grows.then(|| OpenBackoff::new(1.5, Duration::from_millis(100))));
                 both(&|side| side.breaker.configure_circuit_breaker(NAME, config))?;
             }
         }
