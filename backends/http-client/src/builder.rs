@@ -110,6 +110,7 @@ impl HttpClientBuilder {
             around_attempt: self.around_attempt,
             timeouts: self.config.timeouts,
             headers: default_headers(self.headers, &self.config)?,
+            circuit: self.config.circuit,
             policy: ArcSwap::from_pointee(Policy { retry: self.config.retry, breaker: bound }),
             origins: Origins::default(),
             metrics: Arc::new(Metrics::default()),

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::{Extensions, HeaderMap, Method, Version};
-use onex_spi::breaker::{Circuit, CircuitExt, Permit};
+use onex_spi::breaker::{Circuit, CircuitExt, Permit, Rejection};
 use onex_spi::http::{
     Attempt, AttemptResult, HttpBody, HttpInterceptor, HttpNext, HttpPhase, HttpRequest, HttpResponse,
     HttpService, HttpTimeouts, HttpTransport, HttpUrl, RetryDecision, RetryPolicy, retry_after,
 };
 use onex_spi::{Clock, Effect, Error, Gate, Result};
 
-use crate::TimeoutConfig;
 use crate::body::{PolicyBody, Reading};
 use crate::circuit::{Policy, outcome_of};
 use crate::error::{rejected, timed_out};
@@ -21,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::origin::{Origin, Origins};
 use crate::race::{Limit, TimerSlot, race};
 use crate::upload::Upload;
+use crate::{CircuitConfig, TimeoutConfig};
 
 /// Everything that calls share.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) around_attempt: Vec<Arc<dyn HttpInterceptor>>,
     pub(crate) timeouts: TimeoutConfig,
     pub(crate) headers: HeaderMap,
+    pub(crate) circuit: CircuitConfig,
     pub(crate) policy: ArcSwap<Policy>,
     pub(crate) origins: Origins,
     pub(crate) metrics: Arc<Metrics>,
@@ -74,7 +75,7 @@ impl Core {
         let method = request.method.clone();
         let clock = &*self.clock;
         let mut timer = TimerSlot::default();
-        let mut retries = 0;
+        let (mut retries, mut rejections) = (0, 0);
         // What the attempts before this one may have done; a later error must not promise more than they can.
         let mut earlier = Effect::NotApplied;
         loop {
@@ -85,7 +86,17 @@ impl Core {
             let begin = clock.now();
             let mut upload = None;
             let result = match admit(&circuit, &timeouts, deadline, begin) {
-                Err(error) => Err(error),
+                Err(Refused::ByCircuit(error, rejection)) => {
+                    // No attempt was made: the request is still here, and waiting for the circuit uses up no retry.
+                    let turned_away = (&error, rejection);
+                    let after = self.until_circuit(&policy.retry, &method, turned_away, rejections, deadline);
+                    let Some(after) = after else { return Err(with_earlier(error, earlier)) };
+                    tracing::debug!(host = %origin.key(), ?after, "waiting for the circuit");
+                    rejections += 1;
+                    self.pause(&mut timer, after, deadline, &timeouts, earlier).await?;
+                    continue;
+                }
+                Err(Refused::Otherwise(error)) => Err(error),
                 Ok((permit, attempt)) => {
                     upload =
                         Upload::watch(&mut request.body, timeouts.head.is_some(), &self.metrics, &self.clock);
@@ -108,7 +119,7 @@ impl Core {
                         self.metrics.add_sent(whole);
                     }
                     if let Some(permit) = permit {
-                        permit.settle(outcome_of(&result));
+                        permit.settle(outcome_of(&result, &self.circuit, clock));
                     }
                     result
                 }
@@ -132,14 +143,66 @@ impl Core {
             drop(result);
             retries += 1;
             self.metrics.add_retry();
-            let wake = clock.now().checked_add(after);
-            if let Some(until) = wake.into_iter().chain(deadline).min() {
-                timer.wait_until(clock, until).await;
-            }
-            if deadline.is_some_and(|deadline| clock.now() >= deadline) {
-                return Err(timed_out(HttpPhase::TotalBackoff, timeouts.total, earlier));
-            }
+            self.pause(&mut timer, after, deadline, &timeouts, earlier).await?;
             request = saved.into_request();
+        }
+    }
+
+    /// Waits between two attempts, at most to the end of the call.
+    async fn pause(
+        &self,
+        timer: &mut TimerSlot,
+        after: Duration,
+        deadline: Option<Instant>,
+        timeouts: &HttpTimeouts,
+        earlier: Effect,
+    ) -> Result<()> {
+        let clock = &*self.clock;
+        let wake = clock.now().checked_add(after);
+        if let Some(until) = wake.into_iter().chain(deadline).min() {
+            timer.wait_until(clock, until).await;
+        }
+        match deadline.is_some_and(|deadline| clock.now() >= deadline) {
+            true => Err(timed_out(HttpPhase::TotalBackoff, timeouts.total, earlier)),
+            false => Ok(()),
+        }
+    }
+
+    /// How long to wait for a circuit that turned the attempt away, if it is worth it: as long as it asks for, as often as the policy
+    /// retries. A circuit is obeyed even where a server's `Retry-After` is not.
+    fn until_circuit(
+        &self,
+        policy: &RetryPolicy,
+        method: &Method,
+        (error, rejection): (&Error, Rejection),
+        rejections: u32,
+        deadline: Option<Instant>,
+    ) -> Option<Duration> {
+        if rejection.forced {
+            // It waits for a person.
+            return None;
+        }
+        let mut obeying = None;
+        let policy = match policy.respect_retry_after {
+            true => policy,
+            false => {
+                let obeying = obeying.insert(policy.clone());
+                obeying.respect_retry_after = true;
+                obeying
+            }
+        };
+        let mut attempt = Attempt::new(method, AttemptResult::Error(error));
+        attempt.retries = rejections;
+        attempt.random = 0;
+        attempt.remaining = deadline.map(|deadline| deadline.saturating_duration_since(self.clock.now()));
+        attempt.retry_after = rejection.retry_after;
+        if matches!(policy.decide(&attempt), RetryDecision::Stop(_)) {
+            return None;
+        }
+        attempt.random = self.random.lock().unwrap_or_else(PoisonError::into_inner).u64(..);
+        match policy.decide(&attempt) {
+            RetryDecision::Retry { after } => Some(after),
+            _ => None,
         }
     }
 
@@ -229,25 +292,32 @@ impl Core {
 /// The permit of an attempt, and how long it may take.
 type Admitted<'a> = (Option<Permit<'a, dyn Circuit>>, Option<Duration>);
 
+/// Why an attempt may not begin.
+enum Refused {
+    ByCircuit(Error, Rejection),
+    Otherwise(Error),
+}
+
 /// Lets an attempt begin: there is time left, and the circuit, if there is one, lets it through; says how long it may take.
 fn admit<'a>(
     circuit: &'a Result<Option<Arc<dyn Circuit>>>,
     timeouts: &HttpTimeouts,
     deadline: Option<Instant>,
     now: Instant,
-) -> Result<Admitted<'a>> {
+) -> Result<Admitted<'a>, Refused> {
     if deadline.is_some_and(|deadline| deadline <= now) {
-        return Err(timed_out(HttpPhase::TotalHead, timeouts.total, Effect::NotApplied));
+        return Err(Refused::Otherwise(timed_out(HttpPhase::TotalHead, timeouts.total, Effect::NotApplied)));
     }
     let circuit = match circuit {
-        Err(error) => return Err(error.clone()),
+        Err(error) => return Err(Refused::Otherwise(error.clone())),
         Ok(None) => return Ok((None, timeouts.attempt)),
         Ok(Some(circuit)) => &**circuit,
     };
     let attempt = timeouts.attempt.or_else(|| circuit.call_timeout());
     let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
     let lease = attempt.into_iter().chain(left).min();
-    let permit = circuit.try_acquire_for(lease).map_err(|rejection| rejected(circuit, rejection))?;
+    let refused = |rejection| Refused::ByCircuit(rejected(circuit, rejection), rejection);
+    let permit = circuit.try_acquire_for(lease).map_err(refused)?;
     Ok((Some(permit), attempt))
 }
 

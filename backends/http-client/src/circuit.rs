@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use onex_spi::breaker::{Circuit, Outcome};
-use onex_spi::http::{BreakerBinding, BreakerKey, HttpReason, HttpResponse, RetryPolicy};
-use onex_spi::{Error, ErrorKind, Result};
+use onex_spi::http::{BreakerBinding, BreakerKey, HttpReason, HttpResponse, RetryPolicy, retry_after};
+use onex_spi::{Clock, Error, ErrorKind, Result};
+
+use crate::CircuitConfig;
 
 /// What a call takes once, at its start, and keeps.
 #[derive(Clone, Debug)]
@@ -63,16 +65,26 @@ fn make(binding: &BreakerBinding, name: &str) -> Result<Arc<dyn Circuit>> {
     binding.breaker.circuit(name)
 }
 
-/// What an attempt says about the other side: 5xx, 429 and failures of the transport are failures; what was refused on
-/// this side says nothing.
-pub(crate) fn outcome_of(result: &Result<HttpResponse>) -> Outcome {
+/// What an attempt says about the other side: the statuses that `config` names and failures of the transport are failures; what was
+/// refused on this side says nothing. A 429 or 503 that names a time speaks for all calls (R20).
+pub(crate) fn outcome_of(
+    result: &Result<HttpResponse>,
+    config: &CircuitConfig,
+    clock: &dyn Clock,
+) -> Outcome {
     use ErrorKind::{
         Closed, InvalidInput, PermissionDenied, Rejected, ResourceExhausted, TimedOut, Unauthenticated,
         Unsupported,
     };
     match result {
-        Ok(response) if response.status.is_server_error() || response.status.as_u16() == 429 => {
-            Outcome::Failure
+        Ok(response) if config.is_failure(response.status) => {
+            let speaks_for_all = config.trip_on_retry_after && matches!(response.status.as_u16(), 429 | 503);
+            let wait = speaks_for_all.then(|| retry_after(&response.headers, clock.wall())).flatten();
+            // No time at all is an invitation.
+            match wait.filter(|wait| !wait.is_zero()) {
+                Some(wait) => Outcome::Trip { wait: Some(wait) },
+                None => Outcome::Failure,
+            }
         }
         Ok(_) => Outcome::Success,
         Err(error) => match error.kind() {
@@ -89,21 +101,46 @@ pub(crate) fn outcome_of(result: &Result<HttpResponse>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::StatusCode;
+    use http::header::RETRY_AFTER;
+    use onex_testkit::clock::ManualClock;
 
     use super::*;
+    use crate::StatusMatch;
 
     #[test]
     fn outcomes_speak_of_the_other_side_only() {
-        let status = |code| Ok(HttpResponse::new(StatusCode::from_u16(code).expect("a status"), ""));
-        for (code, outcome) in [
-            (200, Outcome::Success),
-            (404, Outcome::Success),
-            (429, Outcome::Failure),
-            (500, Outcome::Failure),
-            (599, Outcome::Failure),
+        let (config, clock) = (CircuitConfig::default(), ManualClock::new());
+        let mut off = config.clone().with_trip_on_retry_after(false);
+        off.failures.push(StatusMatch::Code(404));
+        let second = Duration::from_secs(1);
+        let trip = Outcome::Trip { wait: Some(7 * second) };
+        let answer = |code, after: &str| {
+            let mut response = HttpResponse::new(StatusCode::from_u16(code).expect("a status"), "");
+            if !after.is_empty() {
+                response.headers.insert(RETRY_AFTER, after.parse().expect("a value"));
+            }
+            Ok(response)
+        };
+        for (code, after, outcome, with_off) in [
+            (200, "", Outcome::Success, Outcome::Success),
+            (302, "7", Outcome::Success, Outcome::Success),
+            (404, "", Outcome::Success, Outcome::Failure),
+            (404, "7", Outcome::Success, Outcome::Failure),
+            (429, "", Outcome::Failure, Outcome::Failure),
+            (429, "7", trip, Outcome::Failure),
+            (429, "0", Outcome::Failure, Outcome::Failure),
+            (429, "soon", Outcome::Failure, Outcome::Failure),
+            (429, "Thu, 01 Jan 1970 00:00:00 GMT", Outcome::Failure, Outcome::Failure),
+            (500, "7", Outcome::Failure, Outcome::Failure),
+            (503, "7", trip, Outcome::Failure),
+            (599, "", Outcome::Failure, Outcome::Failure),
         ] {
-            assert_eq!(outcome_of(&status(code)), outcome, "{code}");
+            let result = answer(code, after);
+            assert_eq!(outcome_of(&result, &config, &clock), outcome, "{code} {after}");
+            assert_eq!(outcome_of(&result, &off, &clock), with_off, "{code} {after}, without trips");
         }
         let error = |kind| Err(Error::new(kind, "t", "t"));
         for (kind, outcome) in [
@@ -118,7 +155,7 @@ mod tests {
             (ErrorKind::Rejected, Outcome::Ignored),
             (ErrorKind::Closed, Outcome::Ignored),
         ] {
-            assert_eq!(outcome_of(&error(kind)), outcome, "{kind:?}");
+            assert_eq!(outcome_of(&error(kind), &config, &clock), outcome, "{kind:?}");
         }
     }
 }

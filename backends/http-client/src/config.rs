@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use onex_spi::http::{HttpTimeouts, RetryPolicy};
 use onex_spi::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub struct Config {
     pub timeouts: TimeoutConfig,
     /// When a request is sent again.
     pub retry: RetryPolicy,
+    /// What answers say to the circuit that is bound, if one is.
+    pub circuit: CircuitConfig,
     /// `User-Agent` of requests that bring none; empty = not sent. Default `onex/VERSION`.
     pub user_agent: String,
 }
@@ -37,6 +39,7 @@ impl Default for Config {
         Self {
             timeouts: TimeoutConfig::default(),
             retry: RetryPolicy::default(),
+            circuit: CircuitConfig::default(),
             user_agent: concat!("onex/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -63,6 +66,13 @@ impl Config {
         self
     }
 
+    /// Sets what answers say to a circuit.
+    #[must_use]
+    pub fn with_circuit(mut self, circuit: CircuitConfig) -> Self {
+        self.circuit = circuit;
+        self
+    }
+
     /// Sets `User-Agent`; empty = not sent.
     #[must_use]
     pub fn with_user_agent(mut self, name: impl Into<String>) -> Self {
@@ -77,6 +87,7 @@ impl Config {
     pub fn validate(&self) -> Result<()> {
         self.timeouts.validate()?;
         self.retry.validate()?;
+        self.circuit.validate()?;
         self.user_agent_value().map(drop)
     }
 
@@ -87,6 +98,96 @@ impl Config {
                 format!("user_agent = {:?} holds characters that no header may hold", self.user_agent);
             Error::invalid("http.open", message).with_source(error)
         })
+    }
+}
+
+/// What answers say to a circuit.
+///
+/// # Examples
+/// ```
+/// use onex_http_client::{CircuitConfig, StatusClass, StatusMatch};
+///
+/// let config: CircuitConfig = serde_json::from_str(r#"{ "failures": [404, "5xx"] }"#)?;
+/// assert_eq!(config.failures, [StatusMatch::Code(404), StatusMatch::Class(StatusClass::Server)]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CircuitConfig {
+    /// The statuses that are failures: numbers from 400 to 599, `"4xx"`, `"5xx"`. Default 429 and `"5xx"`.
+    pub failures: Vec<StatusMatch>,
+    /// Whether a 429 or 503 that is a failure and brings `Retry-After` opens the circuit at once, for that time. Default true.
+    pub trip_on_retry_after: bool,
+}
+
+/// Statuses that are failures.
+#[allow(clippy::exhaustive_enums, reason = "one status, or all of a class")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a status such as 429, or \"4xx\" or \"5xx\"")]
+pub enum StatusMatch {
+    /// One.
+    Code(u16),
+    /// A hundred.
+    Class(StatusClass),
+}
+
+/// A class of statuses (RFC 9110 §15).
+#[allow(clippy::exhaustive_enums, reason = "the two classes of errors")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StatusClass {
+    /// 400 to 499.
+    #[serde(rename = "4xx")]
+    Client,
+    /// 500 to 599.
+    #[serde(rename = "5xx")]
+    Server,
+}
+
+impl Default for CircuitConfig {
+    fn default() -> Self {
+        let failures = vec![StatusMatch::Code(429), StatusMatch::Class(StatusClass::Server)];
+        Self { failures, trip_on_retry_after: true }
+    }
+}
+
+impl CircuitConfig {
+    /// Sets the statuses that are failures.
+    #[must_use]
+    pub fn with_failures(mut self, failures: Vec<StatusMatch>) -> Self {
+        self.failures = failures;
+        self
+    }
+
+    /// Sets whether a 429 or 503 with `Retry-After` opens at once.
+    #[must_use]
+    pub fn with_trip_on_retry_after(mut self, trip: bool) -> Self {
+        self.trip_on_retry_after = trip;
+        self
+    }
+
+    /// Whether a status is a failure.
+    #[must_use]
+    pub fn is_failure(&self, status: StatusCode) -> bool {
+        self.failures.iter().any(|failure| match failure {
+            StatusMatch::Code(code) => *code == status.as_u16(),
+            StatusMatch::Class(StatusClass::Client) => status.is_client_error(),
+            StatusMatch::Class(StatusClass::Server) => status.is_server_error(),
+        })
+    }
+
+    fn validate(&self) -> Result<()> {
+        let wrong = self.failures.iter().find_map(|failure| match failure {
+            StatusMatch::Code(code) if !(400..=599).contains(code) => Some(code),
+            _ => None,
+        });
+        match wrong {
+            Some(code) => Err(Error::invalid(
+                "http.open",
+                format!("circuit.failures holds {code}; only 400..=599 can be failures"),
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -261,5 +362,26 @@ mod tests {
         assert_eq!(read(&again).expect("read again"), config);
         let zero = config.with_attempt(Some(Duration::ZERO)).validate().expect_err("zero");
         assert!(zero.to_string().contains("timeouts.attempt"), "{zero}");
+    }
+
+    #[test]
+    fn failures_are_statuses_or_classes_and_nothing_else() {
+        let read = |text: &str| serde_json::from_str::<Config>(text);
+        let default = CircuitConfig::default();
+        let failures: Vec<_> = (100..1000)
+            .filter(|code| default.is_failure(StatusCode::from_u16(*code).expect("a status")))
+            .collect();
+        assert_eq!(failures, [429].into_iter().chain(500..600).collect::<Vec<_>>());
+        let config =
+            read(r#"{"circuit":{"failures":["4xx",503],"trip_on_retry_after":false}}"#).expect("a config");
+        config.validate().expect("in range");
+        let again = serde_json::to_string(&config).expect("written");
+        assert_eq!(read(&again).expect("read again"), config);
+        for bad in [r#"{"circuit":{"failures":["3xx"]}}"#, r#"{"circuit":{"failures":[-1]}}"#] {
+            assert!(read(bad).expect_err(bad).to_string().contains("\"5xx\""), "{bad}");
+        }
+        let redirect =
+            read(r#"{"circuit":{"failures":[302]}}"#).expect("reads").validate().expect_err("no failure");
+        assert!(redirect.to_string().contains("circuit.failures holds 302"), "{redirect}");
     }
 }

@@ -6,7 +6,8 @@
 //!   loop ─────────────────────────────────────────────────────────────────────────────┐
 //!     saved = what a second attempt needs, only while one is possible                 │
 //!     default headers                                                                 │
-//!     circuit.admit ─ rejected ─► an attempt that failed with `Rejected`              │
+//!     circuit.admit ─ rejected ─► no attempt: wait until it may admit, ask again ─────┤
+//!                               └ too long, or forced ─► `Rejected`                   │
 //!     race(attempt interceptors ─► transport.exchange, min(total, attempt, head))     │  one movable timer
 //!     circuit.settle; RetryPolicy::decide ─ retry ─► budget token, wait ──────────────┘
 //!                                         └ stop ─► the last response or error
@@ -35,4 +36,4 @@ mod race;
 mod upload;
 
 pub use builder::HttpClientBuilder;
-pub use config::{Config, TimeoutConfig};
+pub use config::{CircuitConfig, Config, StatusClass, StatusMatch, TimeoutConfig};
