@@ -118,11 +118,15 @@ async fn every_fault_of_the_policy_is_told_at_its_key() {
         ),
         (
             "braeker = 'x'",
-            "6:1: http.client.braeker: unknown field `braeker`, expected one of `timeouts`, `retry`, `user_agent`",
+            "6:1: http.client.braeker: unknown field `braeker`, expected one of `timeouts`, `retry`, `circuit`, `user_agent`",
         ),
         (
             "retry.max_retries = 1000",
             "6:21: http.client.retry.max_retries: max_retries = 1000 is not in 0..=100",
+        ),
+        (
+            "circuit.failures = [302]",
+            "6:20: http.client.circuit.failures: circuit.failures holds 302; only 400..=599 can be failures",
         ),
         (
             "timeouts.total = '0s'",
