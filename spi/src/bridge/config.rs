@@ -165,7 +165,7 @@ impl BridgeRetry {
 
 /// Where dead letters go.
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetterConfig {
     /// The protocol.
@@ -193,7 +193,7 @@ impl DeadLetterConfig {
 
 /// What a bridge does.
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BridgeConfig {
     /// The configuration of the source, in its protocol's words.
@@ -344,9 +344,56 @@ impl BridgeConfig {
     }
 }
 
+/// Shows the keys of a table and no value: any of them may be a secret (B12).
+struct Keys<'a>(&'a Table);
+
+impl fmt::Debug for Keys<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl fmt::Debug for DeadLetterConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetterConfig")
+            .field("protocol", &self.protocol)
+            .field("target", &Keys(&self.target))
+            .field("to", &self.to)
+            .finish()
+    }
+}
+
+impl fmt::Debug for BridgeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BridgeConfig")
+            .field("source", &Keys(&self.source))
+            .field("target", &Keys(&self.target))
+            .field("format", &self.format)
+            .field("rules", &self.rules)
+            .field("default_route", &self.default_route)
+            .field("unmatched", &self.unmatched)
+            .field("dead_letter", &self.dead_letter)
+            .field("retry", &self.retry)
+            .field("in_flight", &self.in_flight)
+            .field("overflow", &self.overflow)
+            .field("message_bytes", &self.message_bytes)
+            .field("comprehensions", &self.comprehensions)
+            .finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_shows_keys_of_the_ends_and_no_value() {
+        let table = || Table::from_iter([("password".to_owned(), "hunter2".into())]);
+        let dead = DeadLetterConfig::new(Protocol::new("memory"), "dead").with_target(table());
+        let config = BridgeConfig::default().with_ends(table(), table()).with_dead_letter(dead);
+        let shown = format!("{config:?}");
+        assert!(shown.matches("password").count() == 3 && !shown.contains("hunter2"), "{shown}");
+    }
 
     #[test]
     fn the_wait_grows_to_its_cap_and_ends_with_the_attempts() {
