@@ -135,7 +135,7 @@ impl CommunicationBridge for Bridges {
         let bridge = running.bridge();
         let policy = bridge.rules.load().policy().clone();
         let set = RuleSet::compile(&rules, &policy)?;
-        opening::check_routes(&set, &*bridge.target, &bridge.source.addresses())?;
+        opening::check_routes(error::ROUTING, &set, &*bridge.target, &bridge.source.addresses())?;
         bridge.rules.store(Arc::new(set));
         tracing::info!(bridge = &*bridge.name, rules = rules.len(), "new rules");
         Ok(())

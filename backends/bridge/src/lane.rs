@@ -34,6 +34,9 @@ use crate::inbox::Ending;
 /// The shortest pause before a source that met an error is asked again, whatever the back-off says.
 const SOURCE_PAUSE: Duration = Duration::from_millis(1);
 
+/// How often the lane goes round in one poll.
+const ROUNDS: u32 = 64;
+
 type Answers = Vec<Result<Option<BridgeMessage>>>;
 type Delivered = (u64, Vec<BridgeMessage>, Answers);
 type Receiving<'a> = BoxFuture<'a, Result<usize>>;
@@ -190,13 +193,17 @@ impl Lane {
         mut receive: Option<&mut Receiving<'_>>,
         share: usize,
     ) -> Poll<Event> {
-        loop {
+        for _ in 0..ROUNDS {
             let found = self.bridge.inbox.poll(cx);
             if found.ending == Ending::Cut {
                 return Poll::Ready(Event::Cut);
             }
             if found.ending == Ending::Drain && !self.draining {
                 self.draining = true;
+                if let Asking::At(_) = self.asking {
+                    // Nobody waits for a source to recover that is closing: it says now whether it still has something.
+                    self.asking = Asking::Now;
+                }
                 let bridge = Arc::clone(&self.bridge);
                 bridge.inbox.refuse_all(|| error::closed(bridge.id));
                 continue;
@@ -241,6 +248,9 @@ impl Lane {
             }
             return Poll::Pending;
         }
+        // Attempts without a pause between them must not keep the thread from everybody else.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn take_source(&mut self, into: &mut Vec<(DeliveryTag, BridgeMessage)>) {
@@ -366,17 +376,17 @@ impl Lane {
             held.attempts += 1;
             let error = match answer {
                 Ok(reply) => {
-                    let disposition = match &held.dead {
+                    match held.dead {
+                        // What the dead-letter target replied is no reply to the message.
                         Some((reason, _)) => {
-                            ends.entry.dead.push((*reason, 1));
-                            Disposition::DeadLettered(*reason)
+                            ends.entry.dead.push((reason, 1));
+                            ends.add(held, Disposition::DeadLettered(reason), None, now);
                         }
                         None => {
                             delivered += 1;
-                            Disposition::Delivered(to.clone())
+                            ends.add(held, Disposition::Delivered(to.clone()), reply, now);
                         }
-                    };
-                    ends.add(held, disposition, reply, now);
+                    }
                     continue;
                 }
                 Err(error) => error,

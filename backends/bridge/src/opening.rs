@@ -144,14 +144,14 @@ impl<'a> Plan<'a> {
             dead = Some(DeadEnd { target, to: config.to.into() });
         }
         // Routes that are wrong in themselves are told before a source takes anything.
-        check_routes(&self.rules, &*target, &[])?;
+        check_routes(CREATE, &self.rules, &*target, &[])?;
         if let Some(dead) = &dead {
             check_dead_letter(dead, &[])?;
         }
         let source = self.source.0.source(self.source.1, context).await?;
         ends.0.push(source.clone());
         let addresses = source.addresses();
-        check_routes(&self.rules, &*target, &addresses)?;
+        check_routes(CREATE, &self.rules, &*target, &addresses)?;
         if let Some(dead) = &dead {
             check_dead_letter(dead, &addresses)?;
         }
@@ -194,22 +194,28 @@ impl Ends {
 ///
 /// # Errors
 /// `InvalidInput` naming the rule.
-pub(crate) fn check_routes(rules: &RuleSet, target: &dyn BridgeTarget, source: &[String]) -> Result<()> {
+pub(crate) fn check_routes(
+    operation: &'static str,
+    rules: &RuleSet,
+    target: &dyn BridgeTarget,
+    source: &[String],
+) -> Result<()> {
     for (rule, to) in rules.routes() {
         let place = match rule {
             0 => "default_route".to_owned(),
             rule => format!("rule {rule}"),
         };
-        check_route(&place, rule, to, target, source)?;
+        check_route(operation, &place, rule, to, target, source)?;
     }
     Ok(())
 }
 
 fn check_dead_letter(dead: &DeadEnd, source: &[String]) -> Result<()> {
-    check_route("dead_letter", 0, &dead.to, &*dead.target, source)
+    check_route(CREATE, "dead_letter", 0, &dead.to, &*dead.target, source)
 }
 
 fn check_route(
+    operation: &'static str,
     place: &str,
     rule: usize,
     to: &str,
@@ -222,7 +228,7 @@ fn check_route(
     };
     target.check_route(to).map_err(|error| {
         let reason = if rule == 0 { BridgeReason::InvalidConfig } else { BridgeReason::InvalidRule };
-        Error::invalid(CREATE, format!("{place}: {}", error.message()))
+        Error::invalid(operation, format!("{place}: {}", error.message()))
             .with_detail(fault(reason))
             .with_source(error)
     })?;
@@ -230,7 +236,7 @@ fn check_route(
     if source.contains(&address) {
         let message =
             format!("{place} leads to `{address}`, from where the bridge takes its messages; choose another");
-        return Err(Error::invalid(CREATE, message).with_detail(fault(BridgeReason::Loop)));
+        return Err(Error::invalid(operation, message).with_detail(fault(BridgeReason::Loop)));
     }
     Ok(())
 }

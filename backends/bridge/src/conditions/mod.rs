@@ -16,6 +16,7 @@
 
 mod guard;
 mod paths;
+mod scan;
 mod view;
 
 use std::sync::{Arc, LazyLock};

@@ -18,6 +18,7 @@ use onex_spi::bridge::{BridgeMessage, MessageFormat};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::paths::{Path, Paths, Root, slot};
+use super::scan;
 
 /// A field of one message.
 #[derive(Debug)]
@@ -110,9 +111,9 @@ pub(super) struct Reader {
 
 /// What is wanted of an object of the payload.
 #[derive(Debug, Default)]
-struct Node {
-    slot: Option<usize>,
-    below: Vec<(Box<str>, Node)>,
+pub(super) struct Node {
+    pub(super) slot: Option<usize>,
+    pub(super) below: Vec<(Box<str>, Node)>,
 }
 
 impl Reader {
@@ -157,9 +158,12 @@ impl Reader {
     }
 
     fn read_json<'m>(&self, payload: &'m [u8], slots: &mut [Slot<'m>]) -> Result<(), Unreadable> {
-        // serde_json looks at the bytes of skipped strings for their end only, so all bytes are looked at here, once;
-        // the strings that are kept need no look of their own then.
+        // Neither way looks at the bytes of skipped strings but for their end, so all bytes are looked at here, once; the
+        // strings that are kept need no look of their own then.
         let text = std::str::from_utf8(payload).map_err(|error| Unreadable::NotJson(error.to_string()))?;
+        if scan::read(text, &self.payload, slots).is_ok() {
+            return Ok(());
+        }
         let mut json = serde_json::Deserializer::from_str(text);
         let read =
             Read { node: &self.payload, slots: &mut *slots }.deserialize(&mut json).and_then(|()| json.end());
@@ -225,7 +229,7 @@ fn field<'m>(value: Option<&'m serde_json::Value>, below: &[String]) -> Slot<'m>
     }
 }
 
-fn json(value: &serde_json::Value) -> Slot<'_> {
+pub(super) fn json(value: &serde_json::Value) -> Slot<'_> {
     use serde_json::Value;
     match value {
         Value::Null => Slot::Null(CelNull),
@@ -254,19 +258,24 @@ struct Read<'n, 's, 'm> {
     slots: &'s mut [Slot<'m>],
 }
 
-impl<'m> Read<'_, '_, 'm> {
-    /// All that is wanted below: `below` this object, `deeper` further down.
-    fn mark(&mut self, below: fn() -> Slot<'m>, deeper: fn() -> Slot<'m>) {
-        for (_, node) in &self.node.below {
-            if let Some(slot) = node.slot {
-                self.slots[slot] = below();
-            }
-            Read { node, slots: self.slots }.mark(deeper, deeper);
+/// Says of all that is wanted below a node: `below` of this object, `deeper` further down.
+pub(super) fn mark<'m>(
+    node: &Node,
+    slots: &mut [Slot<'m>],
+    below: fn() -> Slot<'m>,
+    deeper: fn() -> Slot<'m>,
+) {
+    for (_, node) in &node.below {
+        if let Some(slot) = node.slot {
+            slots[slot] = below();
         }
+        mark(node, slots, deeper, deeper);
     }
+}
 
-    fn no_object<E>(mut self) -> Result<(), E> {
-        self.mark(|| Slot::NoObject, || Slot::NoObject);
+impl Read<'_, '_, '_> {
+    fn no_object<E>(self) -> Result<(), E> {
+        mark(self.node, self.slots, || Slot::NoObject, || Slot::NoObject);
         Ok(())
     }
 }
@@ -293,9 +302,9 @@ impl<'m> Visitor<'m> for Read<'_, '_, 'm> {
         f.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'m>>(mut self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'m>>(self, mut map: A) -> Result<(), A::Error> {
         // Also where an object comes again under the same name: the last one counts, as in every JSON object.
-        self.mark(|| Slot::Missing, || Slot::Absent);
+        mark(self.node, self.slots, || Slot::Missing, || Slot::Absent);
         while let Some(wanted) = map.next_key_seed(Name(&self.node.below))? {
             match wanted {
                 Some(node) => map.next_value_seed(Read { node, slots: self.slots })?,
@@ -359,7 +368,7 @@ impl<'n> Visitor<'_> for Name<'n> {
 }
 
 /// Keeps a JSON value whole.
-struct Keep;
+pub(super) struct Keep;
 
 impl<'m> DeserializeSeed<'m> for Keep {
     type Value = Slot<'m>;
