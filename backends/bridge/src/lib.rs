@@ -30,6 +30,7 @@
 mod books;
 mod bridge;
 mod bridges;
+mod check;
 mod conditions;
 mod error;
 mod held;
@@ -45,3 +46,4 @@ mod running;
 mod wire;
 
 pub use self::bridges::open;
+pub use self::check::check_rules;

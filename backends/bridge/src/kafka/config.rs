@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use onex_spi::kafka::{ConsumerConfig, OffsetReset};
+use onex_spi::kafka::{ConsumerConfig, OffsetReset, check_topic_name};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, Unexpected};
 
@@ -69,22 +69,14 @@ impl Default for KafkaTargetConfig {
     }
 }
 
-/// Whether Kafka takes `name` for a topic (K17).
-pub(super) fn is_topic(name: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (1..=249).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != ".."
-}
-
-pub(super) const A_TOPIC: &str = "the name of a topic: 1 to 249 of A-Z a-z 0-9 . _ -";
-
 fn topics<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     let topics = Vec::<String>::deserialize(from)?;
     if topics.is_empty() {
         return Err(D::Error::invalid_length(0, &"at least one topic"));
     }
-    match topics.iter().find(|name| !is_topic(name)) {
-        Some(bad) => Err(D::Error::invalid_value(Unexpected::Str(bad), &A_TOPIC)),
-        None => Ok(topics),
+    match topics.iter().try_for_each(|name| check_topic_name("bridge.source", name)) {
+        Err(error) => Err(D::Error::custom(format_args!("invalid value: {}", error.message()))),
+        Ok(()) => Ok(topics),
     }
 }
 

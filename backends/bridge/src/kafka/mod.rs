@@ -58,15 +58,21 @@ use self::target::KafkaTarget;
 /// assert_eq!(errors[0].path, ["group_id"]);
 /// # }
 /// ```
+#[derive(Default)]
 pub struct KafkaProtocol {
-    driver: Arc<dyn KafkaDriver>,
+    driver: Option<Arc<dyn KafkaDriver>>,
 }
 
 impl KafkaProtocol {
-    /// Makes a protocol that opens nothing yet.
+    /// Makes a protocol on the cluster of `driver`; the default one has none, so that it checks configurations and opens nothing.
     #[must_use]
     pub fn new(driver: Arc<dyn KafkaDriver>) -> Self {
-        Self { driver }
+        Self { driver: Some(driver) }
+    }
+
+    fn driver(&self, operation: &'static str) -> Result<Arc<dyn KafkaDriver>> {
+        let absent = "the protocol kafka was given no driver; name an engine in the section kafka";
+        self.driver.clone().ok_or_else(|| Error::unsupported(operation, absent))
     }
 }
 
@@ -92,12 +98,12 @@ impl BridgeProtocol for KafkaProtocol {
 
     async fn source(&self, config: Table, context: &BridgeContext) -> Result<Arc<dyn BridgeSource>> {
         let config = parse_config("bridge.source", config).map_err(invalid_end)?;
-        Ok(Arc::new(KafkaSource::open(self.driver.clone(), config, context).await?))
+        Ok(Arc::new(KafkaSource::open(self.driver("bridge.source")?, config, context).await?))
     }
 
     async fn target(&self, config: Table, context: &BridgeContext) -> Result<Arc<dyn BridgeTarget>> {
         let config = parse_config("bridge.target", config).map_err(invalid_end)?;
-        Ok(Arc::new(KafkaTarget::open(self.driver.clone(), config, context).await?))
+        Ok(Arc::new(KafkaTarget::open(self.driver("bridge.target")?, config, context).await?))
     }
 }
 

@@ -399,6 +399,5 @@ impl Shared {
 }
 
 fn size(record: &KafkaMessage) -> usize {
-    let part = |part: &Option<bytes::Bytes>| part.as_ref().map_or(0, bytes::Bytes::len);
-    part(&record.key) + part(&record.value)
+    usize::try_from(record.bytes()).unwrap_or(usize::MAX)
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use onex_spi::bridge::{BridgeContext, BridgeMessage, BridgeTarget};
-use onex_spi::kafka::{KafkaDriver, ProducerConfig, ProducerDriver, Recovery};
+use onex_spi::kafka::{KafkaDriver, ProducerConfig, ProducerDriver, Recovery, check_topic_name};
 use onex_spi::{Error, ErrorKind, Gate, Health, Lifecycle, Result};
 
 use super::KafkaTargetConfig;
-use super::config::{A_TOPIC, is_topic};
 use super::convert::record_of;
 
 const DELIVER: &str = "bridge.deliver";
@@ -98,11 +97,7 @@ impl KafkaTarget {
 #[async_trait]
 impl BridgeTarget for KafkaTarget {
     fn check_route(&self, to: &str) -> Result<()> {
-        if is_topic(to) {
-            return Ok(());
-        }
-        let shown: String = to.chars().take(64).collect();
-        Err(Error::invalid("bridge.route", format!("the route `{}` is not {A_TOPIC}", shown.escape_debug())))
+        check_topic_name("bridge.route", to)
     }
 
     fn address(&self, to: &str) -> String {
