@@ -137,7 +137,9 @@ async fn read_until_all_are_there(driver: &Arc<dyn KafkaDriver>) -> Result<HashM
     let deadline = tokio::time::Instant::now() + 2 * PATIENCE;
     while arrived.len() < RECORDS {
         assert!(tokio::time::Instant::now() < deadline, "{} of {RECORDS} arrived", arrived.len());
-        if let Polled::Records(records) = consumer.poll(PollRequest::new(5000, Duration::from_secs(1))).await? {
+        if let Polled::Records(records) =
+            consumer.poll(PollRequest::new(5000, Duration::from_secs(1))).await?
+        {
             for record in records {
                 let value = record.value.map(|value| value.to_vec()).unwrap_or_default();
                 arrived.entry(value).or_default().push(record.timestamp.as_millis());
