@@ -1,5 +1,6 @@
 //! How a bridge ends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::{ensure, ensure_eq};
 
 pub(super) const CASES: &[Case<Source>] = &[
     case!("bridge.destroy_drains", ["B10"], ["ONEX-BR-09", "ONEX-BR-14"], destroy_drains),
-    case!("bridge.destroy_tells_what_it_cut", ["B10"], ["ONEX-BR-09"], destroy_tells_what_it_cut),
+    case!("bridge.destroy_tells_what_it_cut", ["B10", "B5"], ["ONEX-BR-09"], destroy_tells_what_it_cut),
     case!("bridge.dropped_destroy_goes_on", ["B10"], ["ONEX-BR-09"], dropped_destroy_goes_on),
 ];
 
@@ -61,8 +62,17 @@ async fn destroy_drains(world: World) -> CaseResult {
         delivered("B10", &answer, &line.a, "a send in flight at the destroy")?;
     }
     let settled = world.settled();
-    let told = settled.iter().filter(|one| matches!(one.disposition, Disposition::Delivered(_))).count();
-    ensure_eq!("B10", (settled.len(), told), (EACH, EACH), "what the source was told");
+    let delivered_tags: BTreeSet<_> = settled
+        .iter()
+        .filter(|one| matches!(one.disposition, Disposition::Delivered(_)))
+        .map(|one| one.tag)
+        .collect();
+    ensure_eq!(
+        "B10",
+        delivered_tags.len(),
+        EACH,
+        "the messages of the source that it was told to be delivered"
+    );
     ensure_eq!("B10", world.arrived(&line.a).await?.len(), 2 * EACH, "arrivals");
     refused(
         "B10",
@@ -90,9 +100,9 @@ async fn destroy_tells_what_it_cut(world: World) -> CaseResult {
         let told = (reason, error.effect());
         ensure_eq!("B10", told, (Some(BridgeReason::Drained), Effect::Unknown), "what its caller is told");
     }
-    until("B10", "the source is told of its five", || Ok(world.settled().len() == 5)).await?;
+    until("B10", "the source is told of its five", || Ok(world.settled().len() >= 5)).await?;
     let told = world.settled().iter().all(|one| matches!(one.disposition, Disposition::Failed(_)));
-    ensure!("B10", told, "the source was told {:?}", world.settled());
+    ensure!("B5", told, "the source was told {:?}", world.settled());
     refused("B10", world.bridge.bridge_status(bridge), ErrorKind::Closed, "the status afterwards")?;
     world.tap.release();
     Ok(())

@@ -19,7 +19,7 @@ pub(super) const CASES: &[Case<Source>] = &[
         ["ONEX-BR-07", "ONEX-BR-14", "ONEX-BR-20"],
         health_auth_redaction
     ),
-    case!("bridge.health_answers_in_time", ["B12"], ["ONEX-BR-20"], health_answers_in_time),
+    case!("bridge.health_answers_in_time", ["B"], ["ONEX-BR-20"], health_answers_in_time),
 ];
 
 const SECRET: &str = "hunter2-of-the-suite";
@@ -88,11 +88,11 @@ async fn health_answers_in_time(world: World) -> CaseResult {
     let asked = tokio::spawn(async move { port.monitor_bridge_health(bridge).await });
     let few_seconds = Duration::from_secs(10);
     world
-        .let_pass("B12", "health answers for an end that does not", few_seconds, || Ok(asked.is_finished()))
+        .let_pass("B", "health answers for an end that does not", few_seconds, || Ok(asked.is_finished()))
         .await?;
-    let health = within("B12", "health", asked).await?;
+    let health = within("B", "health", asked).await?;
     let health = health.map_err(|error| super::world::broken("", format!("the health: {error}")))??;
-    ensure!("B12", health.state != Health::Healthy, "{health:?} where the target does not answer");
+    ensure!("B", health.state != Health::Healthy, "{health:?} where the target does not answer");
     world.tap.release();
     Ok(())
 }

@@ -38,8 +38,6 @@ pub enum EndsFeature {
     Keys,
     /// Metadata arrives.
     Metadata,
-    /// The id of a message that is offered to the source is kept.
-    OfferedIds,
     /// There are routes that look right and do not exist.
     MissingRoutes,
     /// A route can lead into a source of the same ends.
@@ -55,7 +53,6 @@ impl Feature for EndsFeature {
         Self::NullHeaders,
         Self::Keys,
         Self::Metadata,
-        Self::OfferedIds,
         Self::MissingRoutes,
         Self::Loops,
         Self::Secrets,

@@ -8,6 +8,8 @@
 //! ```
 //!
 //! The bridge's clock stands still until a case moves it, on every kind of ends: whatever needs no time must happen without.
+//! The law `B` without a number is the documentation of the port itself.
+//!
 //! A third party runs the suite in three lines, in a test target with `harness = false`:
 //!
 //! ```no_run
@@ -19,6 +21,7 @@
 //! }
 //! ```
 
+pub mod broken;
 mod cases_bounds;
 mod cases_delivery;
 mod cases_ending;
