@@ -22,6 +22,8 @@ use onex_testkit::suite::Trial;
 use onex_testkit::{http, kafka};
 use tokio::runtime::Runtime;
 
+use crate::bridges;
+
 /// An engine, or a policy over one, and the cases that judge it.
 pub(crate) struct Subject {
     /// The folder, and what it was composed with after a `/`.
@@ -44,7 +46,7 @@ impl Subject {
 /// A real Kafka is started where a chosen subject needs one; it ends with the value that is returned beside.
 pub(crate) fn subjects(chosen: impl Fn(&str) -> bool) -> (Vec<Subject>, Option<Broker>) {
     let memory = MemoryKafka::new(Arc::new(TokioClock::new()));
-    let (drivers, clients) = (memory.clone(), memory);
+    let (drivers, clients, topics) = (memory.clone(), memory.clone(), memory.clone());
     let mut subjects = vec![
         Subject::new("breaker-native", breaker::trials(native)),
         Subject::new("breaker-failsafe", breaker::trials(|setup| failsafe(setup, None))),
@@ -66,12 +68,20 @@ pub(crate) fn subjects(chosen: impl Fn(&str) -> bool) -> (Vec<Subject>, Option<B
             "kafka-client/memory",
             kafka::client::trials(move |_| ready(Ok(onex_kafka_client::open(clients.driver())))),
         ),
+        Subject::new("bridge/memory", bridges::over_memory()),
+        Subject::new("bridge/hyper", bridges::over_http()),
+        Subject::new("bridge/kafka in memory", bridges::over_kafka(move || ready(Ok(topics.driver())))),
+        Subject::new(
+            "bridge/hyper to kafka in memory",
+            bridges::http_to_kafka(move || ready(Ok(memory.driver()))),
+        ),
     ];
     let mut broker = None;
-    if chosen("kafka-rdkafka") || chosen("kafka-client") {
+    if chosen("kafka-rdkafka") || chosen("kafka-client") || chosen("bridge") {
         let started = Broker::start();
         let servers = started.as_ref().map(Broker::servers).map_err(Clone::clone);
-        let (drivers, clients) = (servers.clone().unwrap_or_default(), servers.clone().unwrap_or_default());
+        let known = servers.clone().unwrap_or_default();
+        let (drivers, clients, topics) = (known.clone(), known.clone(), known);
         let mut judged = [
             Subject::new(
                 "kafka-rdkafka",
@@ -82,6 +92,13 @@ pub(crate) fn subjects(chosen: impl Fn(&str) -> bool) -> (Vec<Subject>, Option<B
                 kafka::client::trials(move |setup| {
                     let driver = rdkafka(setup, clients.clone());
                     async { Ok(onex_kafka_client::open(driver.await?)) }
+                }),
+            ),
+            Subject::new(
+                "bridge/rdkafka",
+                bridges::over_kafka(move || {
+                    let setup = KafkaSetup::new(Arc::new(TokioClock::new()), 0, "bridge");
+                    rdkafka(setup, topics.clone())
                 }),
             ),
         ];
@@ -110,6 +127,7 @@ pub(crate) const FOLDERS: &[&str] = &[
     "http-client",
     "kafka-client",
     "kafka-rdkafka",
+    "bridge",
 ];
 
 /// A real Kafka and the runtime that started it.

@@ -9,6 +9,7 @@
 //! Exit code 0: no failure. 1: a case failed, or the table in README is not current. 2: the command line is wrong.
 #![forbid(unsafe_code)]
 
+mod bridges;
 mod engines;
 mod report;
 mod run;

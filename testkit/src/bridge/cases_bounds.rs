@@ -45,11 +45,10 @@ async fn oversize_boundary(world: World) -> CaseResult {
 }
 
 async fn bounded_memory(world: World) -> CaseResult {
-    const ROOM: u64 = 256;
     let line = world.line("bounded").await?;
-    let offered: usize = if world.has(EndsFeature::Plenty) { 100_000 } else { 2 * ROOM as usize };
-    let called = ROOM as usize;
-    let bridge = world.create(&line, line.all_to_a().with_in_flight(ROOM as usize, Overflow::Wait)).await?;
+    let (called, offered) = if world.has(EndsFeature::Plenty) { (256, 20_000) } else { (64, 128) };
+    let room = called as u64;
+    let bridge = world.create(&line, line.all_to_a().with_in_flight(called, Overflow::Wait)).await?;
     world.tap.script(|_| Fate::Hold);
     let taken = || world.tap.count(|seen| matches!(seen, Seen::Taken(..)));
     let payload = bytes::Bytes::from(format!("{{\"p\":\"{}\"}}", "x".repeat(1016)));
@@ -57,13 +56,13 @@ async fn bounded_memory(world: World) -> CaseResult {
         numbers.map(|number| BridgeMessage::new(id(number), payload.clone())).collect::<Vec<_>>()
     };
     world.offer(&line, messages(0..offered)).await?;
-    until("B8", "the room is used", || Ok(world.ledger(bridge)?.in_flight >= ROOM)).await?;
+    until("B8", "the room is used", || Ok(world.ledger(bridge)?.in_flight >= room)).await?;
     let sends = world.begin(bridge, messages(offered..offered + called));
     let mut looks = 0;
     until("B8", "", || {
         let ledger = world.ledger(bridge)?;
-        ensure!("B8", ledger.in_flight <= ROOM, "{ledger:?} with room for {ROOM}");
-        ensure!("B8", taken() as u64 <= ROOM, "{} payloads taken with room for {ROOM}", taken());
+        ensure!("B8", ledger.in_flight <= room, "{ledger:?} with room for {room}");
+        ensure!("B8", taken() as u64 <= room, "{} payloads taken with room for {room}", taken());
         looks += 1;
         Ok(looks == 100)
     })
@@ -75,7 +74,7 @@ async fn bounded_memory(world: World) -> CaseResult {
     while seen < all {
         until("B8", "more is settled", || {
             let ledger = world.ledger(bridge)?;
-            ensure!("B8", ledger.in_flight <= ROOM, "{ledger:?} with room for {ROOM}");
+            ensure!("B8", ledger.in_flight <= room, "{ledger:?} with room for {room}");
             let more = ledger.settled() > seen;
             seen = ledger.settled();
             Ok(more)

@@ -44,7 +44,7 @@ pub enum EndsFeature {
     Loops,
     /// The configuration of a target can hold a secret.
     Secrets,
-    /// A hundred thousand messages can wait to be taken.
+    /// Many thousands of messages can wait to be taken.
     Plenty,
 }
 

@@ -191,14 +191,13 @@ impl Bug for TakesRulesUpToTheBadOne {
         id: BridgeId,
         mut rules: Vec<RoutingRule>,
     ) -> Result<()> {
-        good.configure_bridge_routing(id, rules.clone()).map_err(|error| {
+        good.configure_bridge_routing(id, rules.clone()).inspect_err(|error| {
             let fault = error.bridge().filter(|fault| fault.reason == BridgeReason::InvalidRule);
             if let Some(bad) = fault.and_then(|fault| fault.rule) {
                 rules.truncate(bad - 1);
                 // The caller is told of the refusal either way.
                 let _ = good.configure_bridge_routing(id, rules);
             }
-            error
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What the protocols see: taking, attempting, settling.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -123,16 +124,17 @@ impl Bug for SwallowsRuleErrors {
 
 /// Remembers what was attempted; whatever comes again gets an id of its own.
 #[derive(Default)]
-struct NewIdPerAttempt(Mutex<(BTreeSet<(Arc<str>, MessageId)>, u128)>);
+struct NewIdPerAttempt {
+    known: Mutex<BTreeSet<(Arc<str>, MessageId)>>,
+    given: AtomicU64,
+}
 
 #[async_trait]
 impl Bug for NewIdPerAttempt {
     async fn deliver(&self, good: &dyn BridgeTarget, to: &Arc<str>, messages: &[BridgeMessage]) -> Answers {
         deliver_changed(good, to, messages, |message| {
-            let mut known = lock(&self.0);
-            if !known.0.insert((Arc::clone(to), message.id)) {
-                known.1 += 1;
-                message.id = MessageId::from_u128(!known.1);
+            if !lock(&self.known).insert((Arc::clone(to), message.id)) {
+                message.id = MessageId::from_u128(!u128::from(self.given.fetch_add(1, Ordering::Relaxed)));
             }
         })
         .await
@@ -171,7 +173,9 @@ impl Bug for StripsDeadLetters {
 
 /// Settles a tag when its message is attempted, and not when the bridge says so.
 #[derive(Default)]
-struct SettlesBeforeDelivery(Mutex<BTreeMap<MessageId, (Arc<dyn BridgeSource>, DeliveryTag)>>);
+struct SettlesBeforeDelivery(Mutex<BTreeMap<MessageId, Tag>>);
+
+type Tag = (Arc<dyn BridgeSource>, DeliveryTag);
 
 #[async_trait]
 impl Bug for SettlesBeforeDelivery {
