@@ -58,6 +58,8 @@ async fn health_auth_redaction(world: World) -> CaseResult {
     let kind = status.last_error.as_ref().map(onex_spi::Error::kind);
     ensure_eq!("B12", kind, Some(ErrorKind::Unauthenticated), "the last error");
 
+    // What follows is judged by a secret; without one it is not judged, whatever was judged before.
+    world.needs(EndsFeature::Secrets)?;
     let again = failed("B12", world.create(&line, config.clone()).await, "the same name again")?;
     let other = world.line("other").await?;
     config.source = other.config.source.clone();
