@@ -60,6 +60,9 @@ impl<'a, C: Circuit + ?Sized> Permit<'a, C> {
 
 impl<C: Circuit + ?Sized> Drop for Permit<'_, C> {
     fn drop(&mut self) {
+        if self.ticket.is_none() {
+            return;
+        }
         let panicked = std::thread::panicking() && !self.panicking_before;
         self.settle_once(if panicked { Outcome::Failure } else { Outcome::Cancelled });
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use onex_spi::breaker::{
-    BreakerFeature, CircuitExt, CircuitState, CircuitStatus, ExecuteError, OpenBackoff, Outcome,
-    TransitionCause,
+    BreakerFeature, CircuitExt, CircuitSnapshot, CircuitState, CircuitStatus, ExecuteError, OpenBackoff,
+    Outcome, TransitionCause,
 };
 
 use super::world::{Bench, F, NAME, S, T, World, config};
@@ -27,6 +27,9 @@ pub(super) const CASES: &[Case<World>] = &[
         &["ONEX-CB-10"],
         |world| Box::pin(result_of_another_era_opens_nothing(world)),
     ),
+    Case::new("breaker.extreme_openings_work", &["R17"], &["ONEX-CB-17"], |world| {
+        Box::pin(extreme_openings_work(world))
+    }),
     Case::new("breaker.observed_circuit_rejects_nothing", &["R23"], &["ONEX-CB-04"], |world| {
         Box::pin(observed_circuit_rejects_nothing(world))
     }),
@@ -146,6 +149,36 @@ async fn result_of_another_era_opens_nothing(world: World) -> CaseResult {
     bench.breaker.force_circuit_closed(NAME)?;
     bench.settle(1, Outcome::Trip { wait: None });
     ensure_eq!("R8", bench.status(), CircuitStatus::forced(CircuitState::Closed), "forced states are sticky");
+    Ok(())
+}
+
+async fn extreme_openings_work(world: World) -> CaseResult {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let most = OpenBackoff::new(100.0, YEAR).with_jitter(1.0);
+    let bench = world.bench().await?;
+    let bench = bench.configured(config().with_open_backoff(Some(most)).with_trip_wait_cap(YEAR))?;
+    let within = |when: &str| {
+        let left = bench.metrics().retry_after;
+        let right = left.is_some_and(|left| !left.is_zero() && left <= YEAR + bench.grain());
+        ensure!("R17", right, "{when} lasts {left:?}, where at most a year may");
+        bench.pass(YEAR + bench.grain())
+    };
+    bench.fail(F);
+    for opening in 1..=12 {
+        within(&format!("opening {opening}"))?;
+        ensure_eq!("R17", bench.fail(1), 1, "the probe that fails");
+    }
+    within("the opening that grew the most")?;
+    bench.settle(1, Outcome::Trip { wait: Some(Duration::MAX) });
+    within("an opening for which all of time was asked")?;
+    if bench.breaker.capabilities().features.has(BreakerFeature::Snapshots) {
+        let open = CircuitSnapshot::new(CircuitStatus::new(CircuitState::Open));
+        let longest = open.with_open_for(Some(YEAR)).with_openings(u32::MAX);
+        bench.breaker.restore_circuit(NAME, &longest)?;
+        bench.pass(YEAR + bench.grain())?;
+        ensure_eq!("R17", bench.fail(1), 1, "the probe that fails");
+        within("the opening after more than can be counted")?;
+    }
     Ok(())
 }
 
