@@ -8,6 +8,7 @@ use onex_spi::Clock;
 /// What the rounding of an opening's end adds to the clock's own grain.
 const ROUNDING: Duration = Duration::from_millis(1);
 const NANOS_A_MILLI: u64 = 1_000_000;
+const NANOS_A_SECOND: u64 = 1_000_000_000;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Time {
@@ -79,8 +80,9 @@ impl Now {
     }
 }
 
+/// Nanoseconds, or the end of time; in 64 bits, because every rejection counts them.
 pub(crate) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    time.as_secs().saturating_mul(NANOS_A_SECOND).saturating_add(u64::from(time.subsec_nanos()))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Circuit, CircuitBreaker, ExecuteError, Outcome, Rejection, Ticket};
 use crate::Error;
@@ -147,7 +147,13 @@ pub trait CircuitExt: Circuit {
                     return Err(ExecuteError::Rejected { circuit: Arc::from(self.name()), rejection });
                 }
             };
-            match within(self, timeout, op()).await {
+            // A limit beyond what the clock can express is no limit.
+            let deadline = timeout.and_then(|timeout| self.clock().now().checked_add(timeout));
+            let result = match deadline {
+                Some(deadline) => within(self, deadline, op()).await,
+                None => Some(op().await),
+            };
+            match result {
                 Some(result) => {
                     let outcome = classify(&result);
                     permit.settle(outcome);
@@ -166,15 +172,11 @@ impl<C: Circuit + ?Sized> CircuitExt for C {}
 
 /// Polls `future` first and the timer second, so that a result at the very limit is a result; the timer is made only
 /// once the future is pending.
-async fn within<C, Fut>(circuit: &C, timeout: Option<Duration>, future: Fut) -> Option<Fut::Output>
+async fn within<C, Fut>(circuit: &C, deadline: Instant, future: Fut) -> Option<Fut::Output>
 where
     C: Circuit + ?Sized,
     Fut: Future + Send,
 {
-    // A limit beyond what the clock can express is no limit.
-    let Some(deadline) = timeout.and_then(|timeout| circuit.clock().now().checked_add(timeout)) else {
-        return Some(future.await);
-    };
     let mut future = pin!(future);
     let mut timer = None;
     std::future::poll_fn(|cx| {
