@@ -160,12 +160,14 @@ impl CircuitBreaker for FailsafeBreaker {
     }
 
     fn circuit_snapshot(&self, name: &str) -> Result<CircuitSnapshot> {
-        self.capabilities.features.require("breaker.snapshot", BreakerFeature::Snapshots)?;
-        Ok(CircuitSnapshot::new(self.known("breaker.snapshot", name)?.status()))
+        Ok(self.known("breaker.snapshot", name)?.change(|machine, now| (machine.snapshot(now), None)))
     }
 
-    fn restore_circuit(&self, _name: &str, _snapshot: &CircuitSnapshot) -> Result<()> {
-        self.capabilities.features.require("breaker.restore", BreakerFeature::Snapshots)
+    fn restore_circuit(&self, name: &str, snapshot: &CircuitSnapshot) -> Result<()> {
+        snapshot.validate()?;
+        self.own_circuit("breaker.restore", name)?
+            .change(|machine, now| ((), machine.restore(snapshot, now)));
+        Ok(())
     }
 }
 

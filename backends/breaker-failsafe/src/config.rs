@@ -191,6 +191,8 @@ impl Config {
         let always = Features::none()
             .with(BreakerFeature::OpenBackoff)
             .with(BreakerFeature::TripAtOnce)
+            .with(BreakerFeature::Snapshots)
+            .with(BreakerFeature::ObserveOnly)
             .with(BreakerFeature::Templates);
         match self.success_rate {
             Some(_) => always,

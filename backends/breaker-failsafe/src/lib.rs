@@ -16,13 +16,13 @@
 //! # Declared
 //! - `InjectedClock` and `Reconfiguration`, unless [`Config::success_rate`] is set: that policy reads the clock of the machine, and a new
 //!   `failure_threshold` begins its average anew.
-//! - `OpenBackoff`, `TripAtOnce`, `Templates`.
+//! - `OpenBackoff`, `TripAtOnce`, `Templates`, `Snapshots`, `ObserveOnly`. A restored run of failures is told to failsafe again.
 //!
 //! # Known gaps
 //! - failsafe has no rate over a count of calls, no slow calls, and its rate over a time is an average weighted by time that is blind for
 //!   its first window: hence neither `CountWindow` nor `TimeWindow` nor `SlowCalls`. The average is offered as [`SuccessRate`].
 //! - failsafe's growing backoffs know whole seconds and a random source of their own; openings grow by the port's `open_backoff`.
-//! - `Listeners`, `Eviction`, `Snapshots` and `ObserveOnly` are not declared; a change of state is a `tracing` event.
+//! - `Listeners` and `Eviction` are not declared; a change of state is a `tracing` event.
 //! - Every call takes its circuit's lock for a few instructions.
 //!
 //! # After `close`

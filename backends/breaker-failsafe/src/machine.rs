@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use onex_spi::breaker::{
-    CircuitBreakerConfig, CircuitMetrics, CircuitState, CircuitStatus, Outcome, Rejection, Ticket,
-    Transition, TransitionCause,
+    CircuitBreakerConfig, CircuitMetrics, CircuitSnapshot, CircuitState, CircuitStatus, Outcome, Rejection,
+    Ticket, Transition, TransitionCause,
 };
 
 use crate::SuccessRate;
@@ -24,6 +24,9 @@ const KEPT: usize = 32;
 
 /// The slot of a ticket that is no probe's; probes count from 1.
 const NO_PROBE: u64 = 0;
+
+/// The slot of a ticket that an observed circuit would have refused: its outcome decides nothing (R23).
+const OBSERVED: u64 = u64::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -135,6 +138,34 @@ impl Machine {
         if self.phase == forced { None } else { self.go(forced, TransitionCause::Force, now) }
     }
 
+    /// What the circuit decides by (R21).
+    pub(crate) fn snapshot(&self, now: Instant) -> CircuitSnapshot {
+        let snapshot = CircuitSnapshot::new(self.status(now)).with_openings(self.openings);
+        match self.phase {
+            Phase::Closed => snapshot.with_consecutive_failures(self.failures),
+            Phase::HalfOpen { successes } => snapshot.with_probe_successes(successes),
+            Phase::Open(span) => snapshot.with_open_for(span.left(now)),
+            Phase::Forced(_) => snapshot,
+        }
+    }
+
+    /// Takes a validated state that was kept; begins an era.
+    pub(crate) fn restore(&mut self, kept: &CircuitSnapshot, now: Instant) -> Option<Transition> {
+        let phase = match (kept.status.forced, kept.status.state) {
+            (true, state) => Phase::Forced(state),
+            (false, CircuitState::Closed) => Phase::Closed,
+            (false, CircuitState::HalfOpen) => Phase::HalfOpen { successes: kept.probe_successes },
+            (false, CircuitState::Open) => {
+                Phase::Open(Span { since: now, time: kept.open_for.unwrap_or_default() })
+            }
+        };
+        let change = self.go(phase, TransitionCause::Restore, now);
+        (self.failures, self.openings) = (kept.consecutive_failures, kept.openings);
+        self.policy.set_threshold(self.config.failure_threshold, self.failures);
+        self.plan();
+        change
+    }
+
     /// Lets a call through or turns it away.
     pub(crate) fn admit(
         &mut self,
@@ -147,7 +178,11 @@ impl Machine {
             }
             _ => None,
         };
-        let decision = self.decide(call_timeout, now);
+        let mut decision = self.decide(call_timeout, now);
+        if self.config.observe_only && matches!(&decision, Err(rejection) if !rejection.forced) {
+            self.totals.would_reject_count += 1;
+            decision = Ok(Ticket::new(self.era, OBSERVED));
+        }
         match decision {
             Ok(_) => self.totals.admitted_count += 1,
             Err(_) => self.totals.rejected_count += 1,
@@ -188,7 +223,8 @@ impl Machine {
 
     /// Takes the outcome of an admitted call.
     pub(crate) fn settle(&mut self, ticket: &Ticket, outcome: Outcome, now: Instant) -> Option<Transition> {
-        if ticket.slot() != NO_PROBE && self.probes.remove(&ticket.slot()).is_none() {
+        let probe = ticket.slot() != NO_PROBE && ticket.slot() != OBSERVED;
+        if probe && self.probes.remove(&ticket.slot()).is_none() {
             // Its slot was taken back: counted as abandoned, and nowhere else (R7).
             return None;
         }
@@ -200,7 +236,7 @@ impl Machine {
             Outcome::Ignored => &mut totals.ignored_count,
             Outcome::Cancelled => &mut totals.cancelled_count,
         } += 1;
-        if ticket.era() != self.era {
+        if ticket.era() != self.era || ticket.slot() == OBSERVED {
             return None;
         }
         match (self.phase, outcome) {

@@ -101,8 +101,9 @@ mod tests {
             "[[templates]]\npattern = \"a\"\n[[templates]]\npattern = \"b\"\nconfig = { open_time = \"0s\" }";
         assert_eq!(errors(templates)[0].0, "templates.1.config.open_time");
         assert_eq!(errors("templates = [{ pattern = \"\" }]")[0].0, "templates.0.pattern");
-        let (path, message) = &errors("defaults = { observe_only = true }")[0];
-        assert!(path == "defaults" && message.contains("ObserveOnly"), "{path}: {message}");
+        let (path, message) =
+            &errors("[defaults.trip.rates]\nwindow = { calls = 10 }\nfailure_rate = 0.5")[0];
+        assert!(path == "defaults" && message.contains("CountWindow"), "{path}: {message}");
         let wrong_port = provider().check(Port::KafkaDriver, &Table::new());
         assert!(wrong_port[0].message.contains("circuit breaker only"), "{wrong_port:?}");
     }

@@ -22,7 +22,7 @@ enum Step {
     Reset,
     ForceOpen,
     ForceClosed,
-    Configure { failures: u32, successes: u32, calls: u32, open_ms: u64, grows: bool },
+    Configure { failures: u32, successes: u32, calls: u32, open_ms: u64, grows: bool, observe: bool },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -39,9 +39,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         10 => (any::<usize>(), outcome).prop_map(|(call, outcome)| Step::Settle { call, outcome }),
         5 => (0..15_u64).prop_map(|milliseconds| Step::Pass { milliseconds }),
         1 => prop_oneof![3 => Just(Step::Reset), 1 => Just(Step::ForceOpen), 1 => Just(Step::ForceClosed)],
-        1 => (1..5_u32, 1..5_u32, 1..4_u32, 1..20_u64, any::<bool>()).prop_map(|(failures, successes, calls, open_ms, grows)| {
-            Step::Configure { failures, successes, calls, open_ms, grows }
-        }),
+        1 => (1..5_u32, 1..5_u32, 1..4_u32, 1..20_u64, any::<(bool, bool)>()).prop_map(
+            |(failures, successes, calls, open_ms, (grows, observe))| {
+                Step::Configure { failures, successes, calls, open_ms, grows, observe }
+            }
+        ),
     ];
     proptest::collection::vec(step, 1..200)
 }
@@ -105,12 +107,13 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Reset => both(&|side| side.breaker.reset_circuit_breaker(NAME))?,
             Step::ForceOpen => both(&|side| side.breaker.force_circuit_open(NAME))?,
             Step::ForceClosed => both(&|side| side.breaker.force_circuit_closed(NAME))?,
-            Step::Configure { failures, successes, calls, open_ms, grows } => {
+            Step::Configure { failures, successes, calls, open_ms, grows, observe } => {
                 let config = CircuitBreakerConfig::new()
                     .with_failure_threshold(failures)
                     .with_success_threshold(successes)
                     .with_half_open_max_calls(calls)
                     .with_open_time(Duration::from_millis(open_ms))
+                    .with_observe_only(observe)
                     .with_trip_wait_cap(Duration::from_millis(20))
                     .with_open_backoff(grows.then(|| OpenBackoff::new(1.5, Duration::from_millis(100))));
                 both(&|side| side.breaker.configure_circuit_breaker(NAME, config))?;
