@@ -86,9 +86,10 @@ enum Event {
     Cut,
 }
 
-/// Messages that are at their end, to be told after the books know.
-#[derive(Default)]
-struct Ends {
+/// What becomes of the messages of one batch: those that go on, and those at their end, to be told after the books know.
+struct Batch {
+    now: Instant,
+    groups: Groups,
     entry: Entry,
     settled: Vec<Settled>,
     answers: Vec<(crate::inbox::Answer, Result<BridgeReceipt>)>,
@@ -98,9 +99,23 @@ struct Ends {
     untroubled: usize,
 }
 
-impl Ends {
-    fn add(&mut self, held: Held, disposition: Disposition, reply: Option<BridgeMessage>, now: Instant) {
-        self.entry.busy += now.saturating_duration_since(held.taken);
+impl Batch {
+    fn at(now: Instant) -> Self {
+        Self {
+            now,
+            groups: Groups::default(),
+            entry: Entry::default(),
+            settled: Vec::new(),
+            answers: Vec::new(),
+            rule_errors: 0,
+            retries: 0,
+            troubled: 0,
+            untroubled: 0,
+        }
+    }
+
+    fn add(&mut self, held: Held, disposition: Disposition, reply: Option<BridgeMessage>) {
+        self.entry.busy += self.now.saturating_duration_since(held.taken);
         self.untroubled += usize::from(held.troubled);
         match held.owner {
             Owner::Source(tag) => {
@@ -116,9 +131,9 @@ impl Ends {
         }
     }
 
-    fn fail(&mut self, held: Held, error: Error, now: Instant) {
+    fn fail(&mut self, held: Held, error: Error) {
         self.entry.failed += 1;
-        self.add(held, Disposition::Failed(error), None, now);
+        self.add(held, Disposition::Failed(error), None);
     }
 }
 
@@ -280,68 +295,40 @@ impl Lane {
         let bridge = Arc::clone(&self.bridge);
         self.held += count;
         bridge.books().take(count as u64, bytes);
-        let now = bridge.clock.now();
+        let mut batch = Batch::at(bridge.clock.now());
         let rules = bridge.rules.load();
-        let (mut groups, mut ends) = (Groups::default(), Ends::default());
         for (owner, message) in messages {
-            let mut held = Held::new(message.id, owner, now);
+            let mut held = Held::new(message.id, owner, batch.now);
             if message.payload.len() > bridge.limits.message_bytes {
                 let error = error::too_large(message.payload.len(), bridge.limits.message_bytes);
-                self.dies(
-                    DeadReason::TooLarge,
-                    Some(error),
-                    None,
-                    message,
-                    held,
-                    &mut groups,
-                    &mut ends,
-                    now,
-                );
+                self.dies(DeadReason::TooLarge, Some(error), None, message, held, &mut batch);
                 continue;
             }
             match rules.decide(&message, &mut self.scratch) {
                 Verdict::Route { to, rule } => {
                     held.rule = rule;
-                    groups.add(to, false, message, held, count);
+                    batch.groups.add(to, false, message, held, count);
                 }
                 Verdict::Drop => {
-                    ends.entry.filtered += 1;
-                    ends.add(held, Disposition::Filtered, None, now);
+                    batch.entry.filtered += 1;
+                    batch.add(held, Disposition::Filtered, None);
                 }
                 Verdict::NoRoute => {
-                    self.dies(DeadReason::NoRoute, None, None, message, held, &mut groups, &mut ends, now);
+                    self.dies(DeadReason::NoRoute, None, None, message, held, &mut batch);
                 }
                 Verdict::RuleError { rule, error } => {
-                    ends.rule_errors += 1;
+                    batch.rule_errors += 1;
                     held.rule = rule;
-                    self.dies(
-                        DeadReason::RuleError,
-                        Some(error),
-                        None,
-                        message,
-                        held,
-                        &mut groups,
-                        &mut ends,
-                        now,
-                    );
+                    self.dies(DeadReason::RuleError, Some(error), None, message, held, &mut batch);
                 }
                 Verdict::Undecodable(error) => {
-                    self.dies(
-                        DeadReason::DecodeError,
-                        Some(error),
-                        None,
-                        message,
-                        held,
-                        &mut groups,
-                        &mut ends,
-                        now,
-                    );
+                    self.dies(DeadReason::DecodeError, Some(error), None, message, held, &mut batch);
                 }
             }
         }
-        groups.drain().for_each(|group| self.deliver(group));
-        if ends.rule_errors > 0 || ends.entry.failed + ends.entry.filtered > 0 {
-            self.settle(ends, now);
+        batch.groups.drain().for_each(|group| self.deliver(group));
+        if batch.rule_errors > 0 || batch.entry.failed + batch.entry.filtered > 0 {
+            self.settle(batch);
         }
     }
 
@@ -363,28 +350,27 @@ impl Lane {
     /// Sends each message of a delivery on: to its end, to another attempt, or to the dead letters.
     fn answered(&mut self, (flight, messages, mut answers): Delivered) {
         let Some(Flight { to, dead, held }) = self.flying.remove(&flight) else { return };
-        let now = self.bridge.clock.now();
+        let mut batch = Batch::at(self.bridge.clock.now());
         if answers.len() != messages.len() {
             let error = error::answers(answers.len(), messages.len());
             answers.resize_with(messages.len(), || Err(error.clone()));
         }
-        let (mut groups, mut ends) = (Groups::default(), Ends::default());
-        ends.settled.reserve(messages.len());
+        batch.settled.reserve(messages.len());
         let mut delivered = 0;
         for ((message, mut held), answer) in messages.into_iter().zip(held).zip(answers) {
-            ends.retries += u64::from(held.attempts > 0);
+            batch.retries += u64::from(held.attempts > 0);
             held.attempts += 1;
             let error = match answer {
                 Ok(reply) => {
                     match held.dead {
                         // What the dead-letter target replied is no reply to the message.
                         Some((reason, _)) => {
-                            ends.entry.dead.push((reason, 1));
-                            ends.add(held, Disposition::DeadLettered(reason), None, now);
+                            batch.entry.dead.push((reason, 1));
+                            batch.add(held, Disposition::DeadLettered(reason), None);
                         }
                         None => {
                             delivered += 1;
-                            ends.add(held, Disposition::Delivered(to.clone()), reply, now);
+                            batch.add(held, Disposition::Delivered(to.clone()), reply);
                         }
                     }
                     continue;
@@ -396,35 +382,34 @@ impl Lane {
             } else {
                 None
             };
-            if let Some(due) = wait.and_then(|wait| now.checked_add(wait)) {
-                ends.troubled += usize::from(!held.troubled);
+            if let Some(due) = wait.and_then(|wait| batch.now.checked_add(wait)) {
+                batch.troubled += usize::from(!held.troubled);
                 held.troubled = true;
-                ends.entry.error = Some(error);
+                batch.entry.error = Some(error);
                 self.retries.add(due, &to, dead, message, held);
             } else if dead {
                 let error = error::dead_letter(
                     held.dead.as_ref().map(|(reason, cause)| (*reason, cause.as_ref())),
                     &error,
                 );
-                ends.entry.error = Some(error.clone());
-                ends.entry.for_good = true;
-                ends.fail(held, error, now);
+                batch.entry.error = Some(error.clone());
+                batch.entry.for_good = true;
+                batch.fail(held, error);
             } else {
                 let reason = error::dead_reason(&error);
-                ends.entry.error = Some(error.clone());
-                ends.entry.for_good = true;
-                self.dies(reason, Some(error), Some(&to), message, held, &mut groups, &mut ends, now);
+                batch.entry.error = Some(error.clone());
+                batch.entry.for_good = true;
+                self.dies(reason, Some(error), Some(&to), message, held, &mut batch);
             }
         }
         if delivered > 0 {
-            ends.entry.delivered = Some((to, delivered));
+            batch.entry.delivered = Some((to, delivered));
         }
-        groups.drain().for_each(|group| self.deliver(group));
-        self.settle(ends, now);
+        batch.groups.drain().for_each(|group| self.deliver(group));
+        self.settle(batch);
     }
 
     /// Makes a dead letter of a message, or a failure where there is nowhere to put one.
-    #[allow(clippy::too_many_arguments, reason = "one call in the flow, named by its arguments")]
     fn dies(
         &self,
         reason: DeadReason,
@@ -432,16 +417,14 @@ impl Lane {
         route: Option<&Arc<str>>,
         message: BridgeMessage,
         mut held: Held,
-        groups: &mut Groups,
-        ends: &mut Ends,
-        now: Instant,
+        batch: &mut Batch,
     ) {
         let bridge = &*self.bridge;
         tracing::debug!(bridge = &*bridge.name, id = %held.id, %reason, error = cause.as_ref().map(tracing::field::display), "no delivery");
         let Some(end) = &bridge.dead else {
             let error = cause.unwrap_or_else(|| error::no_route(&bridge.name));
-            ends.entry.error = Some(error.clone());
-            ends.fail(held, error, now);
+            batch.entry.error = Some(error.clone());
+            batch.fail(held, error);
             return;
         };
         let (source, target) = bridge.protocols.clone();
@@ -453,12 +436,12 @@ impl Lane {
         let message = letter.with_route(route.cloned(), rule).into_message();
         held.attempts = 0;
         held.dead = Some((reason, cause));
-        groups.add(&end.to, true, message, held, 1);
+        batch.groups.add(&end.to, true, message, held, 1);
     }
 
     /// Writes down what became of messages, then tells it.
-    fn settle(&mut self, ends: Ends, now: Instant) {
-        let Ends { entry, settled, answers, rule_errors, retries, troubled, untroubled } = ends;
+    fn settle(&mut self, batch: Batch) {
+        let Batch { now, entry, settled, answers, rule_errors, retries, troubled, untroubled, .. } = batch;
         self.held -= settled.len() + answers.len();
         {
             let mut books = self.bridge.books();
@@ -523,13 +506,13 @@ impl Lane {
         self.deliveries.clear();
         let bridge = Arc::clone(&self.bridge);
         let flying = std::mem::take(&mut self.flying).into_values().flat_map(|flight| flight.held);
-        let (now, mut ends) = (bridge.clock.now(), Ends::default());
+        let mut batch = Batch::at(bridge.clock.now());
         for held in flying.chain(self.retries.take_all()) {
-            ends.fail(held, error::drained(bridge.id), now);
+            batch.fail(held, error::drained(bridge.id));
         }
-        let cut = ends.settled.len() + ends.answers.len();
+        let cut = batch.settled.len() + batch.answers.len();
         if cut > 0 {
-            self.settle(ends, now);
+            self.settle(batch);
         }
         bridge.inbox.refuse_all(|| error::closed(bridge.id));
         cut
