@@ -10,6 +10,7 @@ use onex_spi::bridge::{
     BridgeConfig, BridgeId, BridgeMessage, BridgeMetrics, BridgeReason, BridgeReceipt, CommunicationBridge,
     Overflow, Protocol, RoutingRule, Unmatched,
 };
+use onex_spi::provider::Table;
 use onex_spi::{Error, ErrorKind, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -282,9 +283,9 @@ impl Bug for LeaksRoom {
     }
 }
 
-/// Keeps the configurations and shows them.
+/// Keeps the configurations of the targets and shows them.
 #[derive(Default)]
-struct ShowsTheConfiguration(Mutex<Vec<BridgeConfig>>);
+struct ShowsTheConfiguration(Mutex<Vec<Table>>);
 
 #[async_trait]
 impl Bug for ShowsTheConfiguration {
@@ -299,7 +300,7 @@ impl Bug for ShowsTheConfiguration {
         ends: (Protocol, Protocol),
         config: BridgeConfig,
     ) -> Result<BridgeId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(config.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(config.target.clone());
         good.create_bridge(name, ends.0, ends.1, config).await
     }
 }
