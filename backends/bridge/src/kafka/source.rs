@@ -63,8 +63,8 @@ struct State {
     last_tag: u64,
     /// Until when what is settled must be committed.
     commit_due: Option<Instant>,
-    /// Whether reading is paused, and room is to be told.
-    paused: bool,
+    /// Whether the buffer was full; it is until half of it is taken, which is told.
+    full: bool,
     /// Whether every settlement is to be told.
     watched: bool,
     /// What a poll met and may pass, until somebody was told.
@@ -207,7 +207,7 @@ impl Shared {
             state.open.insert(tag, Some((partition, record.offset)));
             into.push((tag, message_of(record)));
         }
-        if state.paused && self.is_low(&state) {
+        if state.full && self.is_low(&state) {
             drop(state);
             self.changed.notify_waiters();
         }
@@ -291,17 +291,13 @@ impl Shared {
     }
 
     pub(super) fn look(&self) -> Look {
-        let state = self.state();
+        let mut state = self.state();
         let is_over = state.closing.is_some() || state.failed.is_some();
-        let is_full = state.bytes >= BUFFER_BYTES || (state.paused && !self.is_low(&state));
+        let is_full = state.bytes >= BUFFER_BYTES || (state.full && !self.is_low(&state));
         let room = if is_over || is_full { 0 } else { self.buffer.saturating_sub(state.buffer.len()) };
+        state.full = room == 0;
         let (open, commit_due, deadline) = (state.open.len(), state.commit_due, state.closing.flatten());
         Look { room, is_over, open, commit_due, deadline }
-    }
-
-    /// Notes whether reading is paused.
-    pub(super) fn set_paused(&self, paused: bool) {
-        self.state().paused = paused;
     }
 
     /// Takes records in.

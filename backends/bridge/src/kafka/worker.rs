@@ -3,7 +3,7 @@
 //! ```text
 //!  look ─┬ over and all settled ─► commit, leave the group
 //!        ├ commit due ───────────► commit
-//!        └ else: pause or resume, then wait for the first of
+//!        └ else: resume where there is room, pause where there was none for a second, then wait for the first of
 //!              a change of the state · the next commit · a poll ─┬ Records  ─► buffer
 //!                                                                ├ Assigned ─► paused where reading is
 //!                                                                ├ Revoking ─► hold back, wait for what is open, commit, forget
@@ -19,10 +19,12 @@ use std::time::{Duration, Instant};
 use onex_spi::kafka::{Commit, ConsumerDriver, KafkaFault, PollRequest, Polled, Recovery, TopicPartition};
 use onex_spi::{BoxFuture, Error, ErrorKind, Result};
 
-use super::source::Shared;
+use super::source::{Look, Shared};
 
 /// The longest poll; a member that is not interrupted polls at least this often.
 const POLL: Duration = Duration::from_secs(1);
+/// How long the buffer may be full before the partitions are paused; until then the group waits for the next poll.
+const FULL: Duration = Duration::from_secs(1);
 /// The most records of one poll.
 const MOST: usize = 200;
 /// How long the worker waits after polls that failed one after the other: first, and at most.
@@ -37,6 +39,8 @@ pub(super) struct Worker {
     revoke_timeout: Duration,
     /// Whether the partitions are paused.
     paused: bool,
+    /// Since when the buffer has no room.
+    full_since: Option<Instant>,
     /// After a failed poll: until when to wait, and how long that is.
     pause: Option<(Instant, Duration)>,
 }
@@ -47,7 +51,7 @@ impl Worker {
         consumer: Arc<dyn ConsumerDriver>,
         revoke_timeout: Duration,
     ) -> Self {
-        Self { shared, consumer, revoke_timeout, paused: false, pause: None }
+        Self { shared, consumer, revoke_timeout, paused: false, full_since: None, pause: None }
     }
 
     /// Runs until the source is closed, or has failed and all is settled.
@@ -67,13 +71,17 @@ impl Worker {
                 self.commit().await;
                 continue;
             }
-            self.flow(look.room > 0).await;
-            let wake = look.commit_due.into_iter().chain(look.deadline).min();
+            let pauses_at = self.flow(&look, now).await;
+            let polls = pauses_at.is_none();
+            if polls && polling.is_none() {
+                polling = Some(self.poll(look.room));
+            }
+            let wake = [look.commit_due, look.deadline, pauses_at].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = changed => {}
                 () = until(&shared, wake) => {}
-                polled = polling.get_or_insert_with(|| self.poll(look.room)) => {
+                polled = under_way(&mut polling), if polls => {
                     polling = None;
                     self.take(polled).await;
                 }
@@ -117,13 +125,27 @@ impl Worker {
         }
     }
 
-    /// Pauses or resumes all partitions.
-    async fn flow(&mut self, reads: bool) {
-        if reads != self.paused {
-            return;
+    /// Pauses or resumes all partitions; where the buffer has only just become full, nothing is polled and the answer is when to
+    /// pause: what an engine has fetched ahead is thrown away by a pause, which a bridge that is only busy would pay for all the time.
+    async fn flow(&mut self, look: &Look, now: Instant) -> Option<Instant> {
+        let reads = look.room > 0;
+        if reads {
+            self.full_since = None;
+        } else if !look.is_over && !self.paused {
+            let since = *self.full_since.get_or_insert(now);
+            let pauses_at = since.checked_add(FULL);
+            if pauses_at.is_some_and(|at| now < at) {
+                return pauses_at;
+            }
         }
-        self.paused = !reads;
-        self.shared.set_paused(self.paused);
+        if reads == self.paused {
+            self.pause_or_resume(!reads).await;
+        }
+        None
+    }
+
+    async fn pause_or_resume(&mut self, paused: bool) {
+        self.paused = paused;
         let partitions = self.consumer.assignment();
         if partitions.is_empty() {
             return;
@@ -254,6 +276,14 @@ impl Worker {
             return Err(Error::new(ErrorKind::TimedOut, "bridge.source", message));
         }
         committed.and(gone)
+    }
+}
+
+/// Waits for the poll that is under way, for ever where there is none.
+async fn under_way(polling: &mut Option<BoxFuture<'static, Result<Polled>>>) -> Result<Polled> {
+    match polling {
+        Some(polling) => polling.await,
+        None => std::future::pending().await,
     }
 }
 
