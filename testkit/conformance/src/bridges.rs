@@ -69,3 +69,17 @@ async fn kafka(setup: EndsSetup, driver: Arc<dyn KafkaDriver>) -> Result<KafkaEn
     let protocol = Arc::new(KafkaProtocol::new(Arc::clone(&driver)));
     KafkaEnds::open(setup, protocol, driver).await
 }
+
+#[cfg(test)]
+mod tests {
+    use onex_testkit::bridge::broken::check_broken;
+    use onex_testkit::broken::Reach;
+
+    use super::*;
+
+    #[test]
+    fn each_broken_bridge_is_caught_by_its_cases_over_the_engine() {
+        let report = check_broken(open, Reach::Named);
+        assert!(report.wrong.is_empty() && report.ignored.is_empty(), "{report}");
+    }
+}
