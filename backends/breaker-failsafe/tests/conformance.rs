@@ -1,4 +1,4 @@
-//! The breaker suite on this engine. Row ONEX-GEN-02.
+//! The breaker suite on this engine. Rows ONEX-GEN-02, CARD-08.
 
 use std::process::ExitCode;
 

@@ -146,7 +146,7 @@ async fn a_named_circuit_stands_for_the_whole_client() {
 
 #[tokio::test]
 async fn an_open_circuit_delays_the_retry_until_it_admits_a_probe() {
-    // ONEX-HTTP-05: the breaker sits inside retry; an open circuit ends or delays the retry loop by retry_after
+    // ONEX-EX-08, ONEX-HTTP-05: the breaker sits inside retry; an open circuit ends or delays the retry loop by retry_after
     let world = World::new(steps(), BreakerBinding::per_host);
     let begin = world.clock.now();
     world.answers(503);

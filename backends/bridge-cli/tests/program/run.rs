@@ -15,7 +15,7 @@ default_route = "events"
 dead_letter = { to = "dead" }
 "#;
 
-// ONEX-BR-06, ONEX-BR-14, ONEX-BR-15, ONEX-BR-20
+// ONEX-EX-07, ONEX-BR-06, ONEX-BR-14, ONEX-BR-15, ONEX-BR-20
 #[tokio::test]
 async fn messages_are_moved_counted_and_told() {
     let running = Running::start(File::new(HOOKS), &[]);
