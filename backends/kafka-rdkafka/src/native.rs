@@ -30,6 +30,10 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("socket.timeout.ms", "10000"),
     // Topics and partitions that others add are seen within 5 s instead of 5 min.
     ("topic.metadata.refresh.interval.ms", "5000"),
+];
+
+/// Settings of consumers that a file may tune; a producer would warn that it ignores them.
+const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
     // A full local queue is looked at again after 10 ms instead of 1 s.
     ("fetch.queue.backoff.ms", "10"),
     // A partition that starts or moves waits for the fetch that runs already: at most 100 ms instead of 500 ms.
@@ -47,7 +51,6 @@ pub(crate) fn client(config: &Config) -> ClientConfig {
     }
     native.set("bootstrap.servers", config.bootstrap_servers.join(","));
     native.set("client.id", &config.client_id);
-    native.set("allow.auto.create.topics", "false");
     // A topic that the metadata does not know is unknown now, not after 30 s.
     native.set("topic.metadata.propagation.max.ms", "1000");
     native.set_log_level(RDKafkaLogLevel::Notice);
@@ -83,6 +86,10 @@ pub(crate) fn producer(config: &Config, producer: &ProducerConfig) -> ClientConf
 pub(crate) fn consumer(config: &Config, consumer: &ConsumerConfig) -> ClientConfig {
     let mut native = client(config);
     let millis = |time: Duration| time.as_millis().clamp(1, i32::MAX as u128).to_string();
+    for (key, value) in CONSUMER_DEFAULTS.iter().filter(|(key, _)| !config.tuning.contains_key(*key)) {
+        native.set(*key, *value);
+    }
+    native.set("allow.auto.create.topics", "false");
     native.set("group.id", &consumer.group_id);
     native.set("enable.auto.commit", "false");
     native.set("enable.auto.offset.store", "false");
