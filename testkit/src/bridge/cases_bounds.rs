@@ -22,19 +22,19 @@ fn sized(number: usize, bytes: usize) -> BridgeMessage {
 }
 
 async fn oversize_boundary(world: World) -> CaseResult {
-    const MOST: usize = 1 << 16;
+    let most = if world.has(EndsFeature::Mebibyte) { 1 << 20 } else { 1 << 16 };
     let line = world.line("size").await?;
-    let bridge = world.create(&line, line.all_to_a().with_message_bytes(MOST)).await?;
-    for (number, size) in [MOST - 1, MOST].into_iter().enumerate() {
+    let bridge = world.create(&line, line.all_to_a().with_message_bytes(most)).await?;
+    for (number, size) in [most - 1, most].into_iter().enumerate() {
         let answer = world.send("B9", bridge, sized(number, size)).await?;
-        delivered("B9", &answer, &line.a, &format!("{size} of {MOST} bytes"))?;
+        delivered("B9", &answer, &line.a, &format!("{size} of {most} bytes"))?;
     }
-    let answer = world.send("B9", bridge, sized(2, MOST + 1)).await?;
+    let answer = world.send("B9", bridge, sized(2, most + 1)).await?;
     refused("B9", answer, ErrorKind::TooLarge, "a byte too many")?;
     ensure_eq!("B9", world.tap.attempts(&line.a, id(2)), 0, "attempts of what is too large");
     ensure_eq!("B9", world.ledger(bridge)?.received, 2, "received");
 
-    world.offer(&line, vec![sized(3, MOST + 1), sized(4, MOST)]).await?;
+    world.offer(&line, vec![sized(3, most + 1), sized(4, most)]).await?;
     until("B9", "what fits arrives", || Ok(world.ledger(bridge)?.delivered == 3)).await?;
     // A source that can tell its sender refuses by itself; from any other it is a dead letter.
     let ledger = world.quiet("B9", bridge, 3).await?;
@@ -46,7 +46,7 @@ async fn oversize_boundary(world: World) -> CaseResult {
 
 async fn bounded_memory(world: World) -> CaseResult {
     let line = world.line("bounded").await?;
-    let (called, offered) = if world.has(EndsFeature::Plenty) { (256, 20_000) } else { (64, 128) };
+    let (called, offered) = if world.has(EndsFeature::Plenty) { (256, 100_000) } else { (64, 128) };
     let room = called as u64;
     let bridge = world.create(&line, line.all_to_a().with_in_flight(called, Overflow::Wait)).await?;
     world.tap.script(|_| Fate::Hold);

@@ -46,6 +46,8 @@ pub enum EndsFeature {
     Secrets,
     /// Many thousands of messages can wait to be taken.
     Plenty,
+    /// A payload of 1 MiB arrives.
+    Mebibyte,
 }
 
 impl Feature for EndsFeature {
@@ -57,6 +59,7 @@ impl Feature for EndsFeature {
         Self::Loops,
         Self::Secrets,
         Self::Plenty,
+        Self::Mebibyte,
     ];
 
     fn index(self) -> u32 {

@@ -178,8 +178,8 @@ impl Ends for HttpEnds {
 
     /// HTTP has no null header, a port that is found cannot be known before, and every waiting caller holds a connection.
     fn features(&self) -> Features<EndsFeature> {
-        use EndsFeature::{Keys, Metadata, MissingRoutes};
-        Features::none().with(Keys).with(Metadata).with(MissingRoutes)
+        use EndsFeature::{Keys, Mebibyte, Metadata, MissingRoutes};
+        Features::none().with(Keys).with(Metadata).with(MissingRoutes).with(Mebibyte)
     }
 
     fn clock(&self) -> Arc<dyn Clock> {

@@ -146,7 +146,8 @@ impl Ends for KafkaEnds {
 
     /// The cluster is the driver's: the configuration of an end holds no secret.
     fn features(&self) -> Features<EndsFeature> {
-        Features::all().without(EndsFeature::Secrets)
+        // Key, headers and payload share the mebibyte that a topic takes.
+        Features::all().without(EndsFeature::Secrets).without(EndsFeature::Mebibyte)
     }
 
     fn clock(&self) -> Arc<dyn Clock> {
