@@ -1,19 +1,19 @@
-//! The circuits by name, never more than the bound.
+//! The breaker: the port over circuits by name.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use onex_spi::breaker::{
     BreakerCapabilities, BreakerFeature, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitListener,
-    CircuitMetrics, CircuitSnapshot, CircuitState, CircuitStatus, CircuitTemplate,
+    CircuitMetrics, CircuitSnapshot, CircuitState, CircuitStatus, CircuitTemplate, Listeners, News, Registry,
+    Transition,
 };
-use onex_spi::{Clock, Error, Health, Lifecycle, Result};
+use onex_spi::{Clock, Health, Lifecycle, Result};
 
 use crate::Config;
 use crate::circuit::FailsafeCircuit;
-use crate::error::{full, long, unknown};
 use crate::machine::Machine;
 
 /// Keeps circuits by name that open when failsafe says so; see the crate's documentation.
@@ -35,17 +35,9 @@ use crate::machine::Machine;
 /// ```
 #[derive(Debug)]
 pub struct FailsafeBreaker {
-    config: Config,
     capabilities: BreakerCapabilities,
-    clock: Arc<dyn Clock>,
-    random: Mutex<fastrand::Rng>,
-    registry: RwLock<Registry>,
-}
-
-#[derive(Debug, Default)]
-struct Registry {
-    circuits: HashMap<Arc<str>, Arc<FailsafeCircuit>>,
-    closed: bool,
+    listeners: Arc<Listeners>,
+    circuits: Registry<FailsafeCircuit>,
 }
 
 impl FailsafeBreaker {
@@ -56,54 +48,28 @@ impl FailsafeBreaker {
     pub fn new(config: Config, clock: Arc<dyn Clock>, seed: u64) -> Result<Self> {
         config.validate()?;
         let capabilities = BreakerCapabilities::new(config.features(), clock.grain(), config.max_circuits);
-        let random = Mutex::new(fastrand::Rng::with_seed(seed));
-        Ok(Self { config, capabilities, clock, random, registry: RwLock::default() })
+        let (listeners, random) =
+            (Arc::new(Listeners::new(trace)), Mutex::new(fastrand::Rng::with_seed(seed)));
+        let told = Arc::clone(&listeners);
+        let circuits = Registry::new(capabilities.limits, move |name, number| {
+            let chosen = *CircuitTemplate::choose(&config.templates, &name, &config.defaults);
+            let seed = random.lock().unwrap_or_else(PoisonError::into_inner).u64(..);
+            let machine = Machine::new(chosen, config.success_rate, number, seed);
+            FailsafeCircuit::new(name, Arc::clone(&clock), Arc::clone(&told), machine)
+        });
+        Ok(Self { capabilities, listeners, circuits })
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Registry> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Registry> {
-        self.registry.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The circuit of that name, made where it is new.
-    fn own_circuit(&self, operation: &'static str, name: &str) -> Result<Arc<FailsafeCircuit>> {
-        let refuse_closed = |registry: &Registry| match registry.closed {
-            true => Err(Error::closed(operation, "the breaker")),
-            false => Ok(()),
-        };
-        {
-            let registry = self.read();
-            refuse_closed(&registry)?;
-            if let Some(circuit) = registry.circuits.get(name) {
-                return Ok(Arc::clone(circuit));
-            }
+    /// The circuit of that name, which goes when it is idle if that can be seen.
+    fn own(&self, operation: &'static str, name: &str) -> Result<Arc<FailsafeCircuit>> {
+        match self.capabilities.features.has(BreakerFeature::Eviction) {
+            true => self.circuits.circuit(operation, name),
+            false => self.circuits.pinned(operation, name),
         }
-        let limits = &self.capabilities.limits;
-        if name.len() > limits.name_bytes {
-            return Err(long(operation, name, limits.name_bytes));
-        }
-        let mut registry = self.write();
-        refuse_closed(&registry)?;
-        if let Some(circuit) = registry.circuits.get(name) {
-            return Ok(Arc::clone(circuit));
-        }
-        if registry.circuits.len() >= limits.circuits {
-            return Err(full(operation, name, limits.circuits));
-        }
-        let key: Arc<str> = Arc::from(name);
-        let config = *CircuitTemplate::choose(&self.config.templates, name, &self.config.defaults);
-        let seed = self.random.lock().unwrap_or_else(PoisonError::into_inner).u64(..);
-        let machine = Machine::new(config, self.config.success_rate, seed);
-        let circuit = Arc::new(FailsafeCircuit::new(Arc::clone(&key), Arc::clone(&self.clock), machine));
-        registry.circuits.insert(key, Arc::clone(&circuit));
-        Ok(circuit)
     }
 
     fn known(&self, operation: &'static str, name: &str) -> Result<Arc<FailsafeCircuit>> {
-        self.read().circuits.get(name).cloned().ok_or_else(|| unknown(operation, name))
+        self.circuits.known(operation, name)
     }
 }
 
@@ -113,11 +79,11 @@ impl CircuitBreaker for FailsafeBreaker {
     }
 
     fn circuit(&self, name: &str) -> Result<Arc<dyn Circuit>> {
-        Ok(self.own_circuit("breaker.circuit", name)?)
+        Ok(self.own("breaker.circuit", name)?)
     }
 
     fn find(&self, name: &str) -> Option<Arc<dyn Circuit>> {
-        self.read().circuits.get(name).map(|circuit| Arc::clone(circuit) as _)
+        Some(self.circuits.find(name)?)
     }
 
     fn circuit_state(&self, name: &str) -> Result<CircuitStatus> {
@@ -129,12 +95,14 @@ impl CircuitBreaker for FailsafeBreaker {
     }
 
     fn all_circuit_states(&self) -> BTreeMap<Arc<str>, CircuitStatus> {
-        self.read().circuits.iter().map(|(name, circuit)| (Arc::clone(name), circuit.status())).collect()
+        self.circuits.states()
     }
 
     fn configure_circuit_breaker(&self, name: &str, config: CircuitBreakerConfig) -> Result<()> {
         config.check("breaker.configure", self.capabilities.features)?;
-        self.own_circuit("breaker.configure", name)?.change(|machine, _| (machine.configure(config), None));
+        self.circuits
+            .pinned("breaker.configure", name)?
+            .change(|machine, _| (machine.configure(config), None));
         Ok(())
     }
 
@@ -155,8 +123,9 @@ impl CircuitBreaker for FailsafeBreaker {
         Ok(())
     }
 
-    fn listen(&self, _listener: Arc<dyn CircuitListener>) -> Result<()> {
-        self.capabilities.features.require("breaker.listen", BreakerFeature::Listeners)
+    fn listen(&self, listener: Arc<dyn CircuitListener>) -> Result<()> {
+        self.listeners.add(listener);
+        Ok(())
     }
 
     fn circuit_snapshot(&self, name: &str) -> Result<CircuitSnapshot> {
@@ -165,8 +134,7 @@ impl CircuitBreaker for FailsafeBreaker {
 
     fn restore_circuit(&self, name: &str, snapshot: &CircuitSnapshot) -> Result<()> {
         snapshot.validate()?;
-        self.own_circuit("breaker.restore", name)?
-            .change(|machine, now| ((), machine.restore(snapshot, now)));
+        self.own("breaker.restore", name)?.change(|machine, now| ((), machine.restore(snapshot, now)));
         Ok(())
     }
 }
@@ -174,20 +142,30 @@ impl CircuitBreaker for FailsafeBreaker {
 #[async_trait]
 impl Lifecycle for FailsafeBreaker {
     async fn health(&self) -> Health {
-        let registry = self.read();
-        let most = self.capabilities.limits.circuits;
-        match (registry.closed, registry.circuits.len()) {
-            (true, _) => Health::Unhealthy("the breaker is closed".to_owned()),
-            (false, count) if count >= most => {
-                Health::Degraded(format!("all {most} circuits are in use: a new name is refused"))
-            }
-            _ => Health::Healthy,
-        }
+        self.circuits.health()
     }
 
     /// Nothing runs here, so nothing is waited for; circuits that are held keep deciding.
     async fn close(&self, _within: Duration) -> Result<()> {
-        self.write().closed = true;
+        self.circuits.close();
         Ok(())
+    }
+}
+
+/// Traces what is told, before anybody is told of it.
+fn trace(news: News<'_>) {
+    match news {
+        News::Changed { circuit, transition: Transition { sequence, from, to, cause, .. } } => {
+            tracing::info!(
+                circuit,
+                sequence,
+                from = ?from.state,
+                to = ?to.state,
+                forced = to.forced,
+                ?cause,
+                "circuit changed its state"
+            )
+        }
+        fault => tracing::warn!("{fault}"),
     }
 }

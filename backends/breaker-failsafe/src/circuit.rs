@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use onex_spi::Clock;
 use onex_spi::breaker::{
-    Circuit, CircuitBreakerConfig, CircuitMetrics, CircuitStatus, Outcome, Rejection, Ticket, Transition,
+    Circuit, CircuitBreakerConfig, CircuitMetrics, CircuitStatus, Listeners, Outcome, Rejection, Ticket,
+    Transition,
 };
 
 use crate::machine::Machine;
@@ -14,35 +15,33 @@ use crate::machine::Machine;
 pub(crate) struct FailsafeCircuit {
     name: Arc<str>,
     clock: Arc<dyn Clock>,
+    listeners: Arc<Listeners>,
     machine: Mutex<Machine>,
 }
 
 impl FailsafeCircuit {
-    pub(crate) fn new(name: Arc<str>, clock: Arc<dyn Clock>, machine: Machine) -> Self {
-        Self { name, clock, machine: Mutex::new(machine) }
+    pub(crate) fn new(
+        name: Arc<str>,
+        clock: Arc<dyn Clock>,
+        listeners: Arc<Listeners>,
+        machine: Machine,
+    ) -> Self {
+        Self { name, clock, listeners, machine: Mutex::new(machine) }
     }
 
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the machine at a time that is read under its lock, so that its history is in order, and tells afterwards.
+    /// Changes the machine at a time that is read under its lock, so that its history is in order, and tells once it is
+    /// unlocked.
     pub(crate) fn change<T>(&self, act: impl FnOnce(&mut Machine, Instant) -> (T, Option<Transition>)) -> T {
-        let (answer, change) = {
-            let mut machine = self.machine();
-            act(&mut machine, self.clock.now())
-        };
-        if let Some(Transition { sequence, from, to, cause, .. }) = change {
-            tracing::info!(
-                circuit = &*self.name,
-                sequence,
-                from = ?from.state,
-                to = ?to.state,
-                forced = to.forced,
-                ?cause,
-                "circuit changed its state"
-            );
-        }
+        let mut machine = self.machine();
+        let (answer, change) = act(&mut machine, self.clock.now());
+        let Some(change) = change else { return answer };
+        self.listeners.push(&self.name, change);
+        drop(machine);
+        self.listeners.tell();
         answer
     }
 }

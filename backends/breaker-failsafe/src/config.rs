@@ -189,6 +189,7 @@ impl Config {
     /// What a breaker of this configuration declares.
     pub(crate) fn features(&self) -> Features<BreakerFeature> {
         let always = Features::none()
+            .with(BreakerFeature::Listeners)
             .with(BreakerFeature::OpenBackoff)
             .with(BreakerFeature::TripAtOnce)
             .with(BreakerFeature::Snapshots)
@@ -196,7 +197,10 @@ impl Config {
             .with(BreakerFeature::Templates);
         match self.success_rate {
             Some(_) => always,
-            None => always.with(BreakerFeature::InjectedClock).with(BreakerFeature::Reconfiguration),
+            None => always
+                .with(BreakerFeature::InjectedClock)
+                .with(BreakerFeature::Reconfiguration)
+                .with(BreakerFeature::Eviction),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! A [`CircuitBreaker`](onex_spi::breaker::CircuitBreaker) that opens when the policies of the `failsafe` crate say so.
 //!
 //! ```text
-//!  name ─► registry (bounded) ─► circuit ─► lock ─► machine: era, phase, leases of probes, totals
-//!                                                      └ policy: failsafe's consecutive failures
-//!                                                                [or else its success rate over a window]
+//!  name ─► registry (bounded, evicts idle ones) ─► circuit ─► lock ─► machine: era, phase, leases of probes, totals
+//!                                                     │                 └ policy: failsafe's consecutive failures
+//!                                                     │                           [or else its success rate over a window]
+//!                                                     └ changes ─► queue ─► tracing, listeners: outside every lock
 //! ```
 //!
 //! failsafe decides when a closed circuit opens. Everything else of the contract is this crate's, because failsafe's own state machine
@@ -14,15 +15,14 @@
 //! `onex-breaker-native`, which takes no lock for calls.
 //!
 //! # Declared
-//! - `InjectedClock` and `Reconfiguration`, unless [`Config::success_rate`] is set: that policy reads the clock of the machine, and a new
-//!   `failure_threshold` begins its average anew.
-//! - `OpenBackoff`, `TripAtOnce`, `Templates`, `Snapshots`, `ObserveOnly`. A restored run of failures is told to failsafe again.
+//! - `InjectedClock`, `Reconfiguration` and `Eviction`, unless [`Config::success_rate`] is set: that policy reads the clock of the machine,
+//!   a new `failure_threshold` begins its average anew, and nobody can see whether it holds a failure.
+//! - `Listeners`, `OpenBackoff`, `TripAtOnce`, `Templates`, `Snapshots`, `ObserveOnly`. A restored run of failures is told to failsafe again.
 //!
 //! # Known gaps
 //! - failsafe has no rate over a count of calls, no slow calls, and its rate over a time is an average weighted by time that is blind for
 //!   its first window: hence neither `CountWindow` nor `TimeWindow` nor `SlowCalls`. The average is offered as [`SuccessRate`].
 //! - failsafe's growing backoffs know whole seconds and a random source of their own; openings grow by the port's `open_backoff`.
-//! - `Listeners` and `Eviction` are not declared; a change of state is a `tracing` event.
 //! - Every call takes its circuit's lock for a few instructions.
 //!
 //! # After `close`
@@ -32,7 +32,6 @@
 mod breaker;
 mod circuit;
 mod config;
-mod error;
 mod machine;
 mod open;
 mod policy;

@@ -96,12 +96,18 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(config: CircuitBreakerConfig, rate: Option<SuccessRate>, seed: u64) -> Self {
+    /// Makes the `number`-th machine of a breaker; no two of these come to the same era.
+    pub(crate) fn new(
+        config: CircuitBreakerConfig,
+        rate: Option<SuccessRate>,
+        number: u64,
+        seed: u64,
+    ) -> Self {
         let mut machine = Self {
             config,
             policy: Policy::new(config.failure_threshold, rate),
             phase: Phase::Closed,
-            era: 0,
+            era: number << 32,
             failures: 0,
             openings: 0,
             probes: BTreeMap::new(),

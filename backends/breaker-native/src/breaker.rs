@@ -1,23 +1,20 @@
-//! The circuits by name, never more than the bound.
+//! The breaker: the port over circuits by name.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use onex_spi::breaker::{
     BreakerCapabilities, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitListener, CircuitMetrics,
-    CircuitSnapshot, CircuitStatus,
+    CircuitSnapshot, CircuitStatus, CircuitTemplate, Listeners, News, Registry, Transition,
 };
 use onex_spi::{Clock, Features, Health, Lifecycle, Result};
 
 use crate::Config;
 use crate::chance::Chance;
 use crate::circuit::{NativeCircuit, Shared};
-use crate::error::{full, long, unknown};
-use crate::registry::Registry;
-use crate::tell::Teller;
 use crate::time::Time;
 use crate::word::State;
 
@@ -40,12 +37,9 @@ use crate::word::State;
 /// ```
 #[derive(Debug)]
 pub struct NativeBreaker {
-    config: Config,
-    defaults: Arc<CircuitBreakerConfig>,
-    templates: Vec<Arc<CircuitBreakerConfig>>,
     capabilities: BreakerCapabilities,
     shared: Arc<Shared>,
-    registry: RwLock<Registry>,
+    circuits: Registry<NativeCircuit>,
 }
 
 impl NativeBreaker {
@@ -65,52 +59,38 @@ impl NativeBreaker {
         config.validate()?;
         let time = Time::new(clock);
         let capabilities = BreakerCapabilities::new(Features::all(), time.grain(), config.max_circuits);
-        let shared = Arc::new(Shared { time, teller: Teller::default(), chance: Chance::new(seed) });
-        // One configuration for all circuits that were given none of their own.
-        let defaults = Arc::new(config.defaults);
-        let templates = config.templates.iter().map(|template| Arc::new(template.config)).collect();
-        let registry = RwLock::new(Registry::new());
-        Ok(Self { config, defaults, templates, capabilities, shared, registry })
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Registry> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Registry> {
-        self.registry.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The configuration of a new circuit (R22).
-    fn chosen(&self, name: &str) -> &Arc<CircuitBreakerConfig> {
-        let templates = self.config.templates.iter().zip(&self.templates);
-        let mut fitting = templates.filter(|(template, _)| template.fits(name)).map(|(_, config)| config);
-        fitting.next().unwrap_or(&self.defaults)
-    }
-
-    /// The circuit of that name, made where it is new.
-    fn own_circuit(&self, operation: &'static str, name: &str) -> Result<Arc<NativeCircuit>> {
-        if let Some(circuit) = self.read().open(operation)?.get(name) {
-            circuit.touch();
-            return Ok(Arc::clone(circuit));
-        }
-        let limits = &self.capabilities.limits;
-        if name.len() > limits.name_bytes {
-            return Err(long(operation, name, limits.name_bytes));
-        }
-        let mut registry = self.write();
-        if let Some(circuit) = registry.open(operation)?.get(name) {
-            return Ok(Arc::clone(circuit));
-        }
-        if registry.len() >= limits.circuits && !registry.evict() {
-            return Err(full(operation, name, limits.circuits));
-        }
-        let (config, shared) = (Arc::clone(self.chosen(name)), Arc::clone(&self.shared));
-        Ok(registry.insert(Arc::from(name), |name, era| NativeCircuit::new(name, config, shared, era)))
+        let shared = Arc::new(Shared { time, listeners: Listeners::new(trace), chance: Chance::new(seed) });
+        let (configs, of_all) = (Configs::new(config), Arc::clone(&shared));
+        let circuits = Registry::new(capabilities.limits, move |name, number: u64| {
+            let config = Arc::clone(configs.of(&name));
+            // Far from the eras that an earlier circuit of that name went through: its tickets fit nowhere.
+            let era = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+            NativeCircuit::new(name, config, Arc::clone(&of_all), era)
+        });
+        Ok(Self { capabilities, shared, circuits })
     }
 
     fn known(&self, operation: &'static str, name: &str) -> Result<Arc<NativeCircuit>> {
-        self.read().get(name).cloned().ok_or_else(|| unknown(operation, name))
+        self.circuits.known(operation, name)
+    }
+}
+
+/// The configurations of new circuits, one for all that share it (R22).
+struct Configs {
+    templates: Vec<CircuitTemplate>,
+    of_templates: Vec<Arc<CircuitBreakerConfig>>,
+    defaults: Arc<CircuitBreakerConfig>,
+}
+
+impl Configs {
+    fn new(Config { templates, defaults, .. }: Config) -> Self {
+        let of_templates = templates.iter().map(|template| Arc::new(template.config)).collect();
+        Self { templates, of_templates, defaults: Arc::new(defaults) }
+    }
+
+    fn of(&self, name: &str) -> &Arc<CircuitBreakerConfig> {
+        let fits = self.templates.iter().position(|template| template.fits(name));
+        fits.map_or(&self.defaults, |template| &self.of_templates[template])
     }
 }
 
@@ -120,11 +100,11 @@ impl CircuitBreaker for NativeBreaker {
     }
 
     fn circuit(&self, name: &str) -> Result<Arc<dyn Circuit>> {
-        Ok(self.own_circuit("breaker.circuit", name)?)
+        Ok(self.circuits.circuit("breaker.circuit", name)?)
     }
 
     fn find(&self, name: &str) -> Option<Arc<dyn Circuit>> {
-        self.read().get(name).map(|circuit| Arc::clone(circuit) as _)
+        Some(self.circuits.find(name)?)
     }
 
     fn circuit_state(&self, name: &str) -> Result<CircuitStatus> {
@@ -136,12 +116,12 @@ impl CircuitBreaker for NativeBreaker {
     }
 
     fn all_circuit_states(&self) -> BTreeMap<Arc<str>, CircuitStatus> {
-        self.read().iter().map(|circuit| (Arc::clone(&circuit.name), circuit.status())).collect()
+        self.circuits.states()
     }
 
     fn configure_circuit_breaker(&self, name: &str, config: CircuitBreakerConfig) -> Result<()> {
         config.validate()?;
-        self.own_circuit("breaker.configure", name)?.configure(config);
+        self.circuits.pinned("breaker.configure", name)?.configure(config);
         Ok(())
     }
 
@@ -161,7 +141,7 @@ impl CircuitBreaker for NativeBreaker {
     }
 
     fn listen(&self, listener: Arc<dyn CircuitListener>) -> Result<()> {
-        self.shared.teller.listen(listener);
+        self.shared.listeners.add(listener);
         Ok(())
     }
 
@@ -171,7 +151,7 @@ impl CircuitBreaker for NativeBreaker {
 
     fn restore_circuit(&self, name: &str, snapshot: &CircuitSnapshot) -> Result<()> {
         snapshot.validate()?;
-        self.own_circuit("breaker.restore", name)?.restore(snapshot);
+        self.circuits.circuit("breaker.restore", name)?.restore(snapshot);
         Ok(())
     }
 }
@@ -179,20 +159,30 @@ impl CircuitBreaker for NativeBreaker {
 #[async_trait]
 impl Lifecycle for NativeBreaker {
     async fn health(&self) -> Health {
-        let registry = self.read();
-        let most = self.capabilities.limits.circuits;
-        match (registry.is_closed(), registry.len()) {
-            (true, _) => Health::Unhealthy("the breaker is closed".to_owned()),
-            (false, count) if count >= most => {
-                Health::Degraded(format!("{most} circuits, the most: a new name needs an idle one to go"))
-            }
-            _ => Health::Healthy,
-        }
+        self.circuits.health()
     }
 
     /// Nothing runs here, so nothing is waited for; circuits that are held keep deciding.
     async fn close(&self, _within: Duration) -> Result<()> {
-        self.write().close();
+        self.circuits.close();
         Ok(())
+    }
+}
+
+/// Traces what is told, before anybody is told of it.
+fn trace(news: News<'_>) {
+    match news {
+        News::Changed { circuit, transition: Transition { sequence, from, to, cause, .. } } => {
+            tracing::info!(
+                circuit,
+                sequence,
+                from = ?from.state,
+                to = ?to.state,
+                forced = to.forced,
+                ?cause,
+                "circuit changed its state"
+            )
+        }
+        fault => tracing::warn!("{fault}"),
     }
 }

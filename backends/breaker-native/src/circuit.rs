@@ -13,21 +13,19 @@
 //! The word leaves a state only under the lock, so that the history has the order of the changes; only the failures of a
 //! closed circuit are written without it. Hence under the lock a word that is not closed may be stored plainly.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use onex_spi::Clock;
 use onex_spi::breaker::{
-    Circuit, CircuitBreakerConfig, CircuitMetrics, CircuitState, CircuitStatus, Outcome, Rejection, Ticket,
-    TransitionCause,
+    Circuit, CircuitBreakerConfig, CircuitMetrics, CircuitState, CircuitStatus, Listeners, Outcome,
+    Rejection, Ticket, TransitionCause,
 };
 
 use crate::chance::Chance;
 use crate::cold::Cold;
 use crate::limits::Limits;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
-use crate::tell::Teller;
 use crate::time::{Now, Time};
 use crate::totals::{Count, Line, Owner, Shares, Totals};
 use crate::word::{State, Word};
@@ -36,7 +34,7 @@ use crate::word::{State, Word};
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) time: Time,
-    pub(crate) teller: Teller,
+    pub(crate) listeners: Listeners,
     pub(crate) chance: Chance,
 }
 
@@ -53,10 +51,6 @@ pub(crate) struct NativeCircuit {
     /// No lease runs out before this nanosecond.
     pub(crate) next_expiry: AtomicU64,
     pub(crate) shared: Arc<Shared>,
-    /// Whether somebody asked for the circuit since the registry looked last.
-    pub(crate) touched: AtomicBool,
-    /// Whether it was given a configuration by its name.
-    pub(crate) configured: AtomicBool,
     owner: Owner,
     pub(crate) name: Arc<str>,
     pub(crate) cold: Mutex<Cold>,
@@ -110,8 +104,6 @@ impl NativeCircuit {
             call_timeout: AtomicU64::new(timeout_bits(&config)),
             next_expiry: AtomicU64::new(u64::MAX),
             shared,
-            touched: AtomicBool::new(true),
-            configured: AtomicBool::new(false),
             owner: Owner::nobody(),
             name,
             cold: Mutex::new(Cold::new(config)),
@@ -159,14 +151,14 @@ impl NativeCircuit {
         let (from, to) = (stored(from), stored(to));
         if from != to {
             let change = cold.record(from, to, cause, now.at);
-            self.shared.teller.push(&self.name, change);
+            self.shared.listeners.push(&self.name, change);
         }
     }
 
     /// Ends what is done under the lock: the lock, and then the telling of what changed.
     pub(crate) fn unlock(&self, cold: MutexGuard<'_, Cold>) {
         drop(cold);
-        self.shared.teller.drain();
+        self.shared.listeners.tell();
     }
 
     /// The next opening, as long as it is configured, or as long as a result asked (R19, R20).

@@ -1,9 +1,8 @@
-//! What operators do to a circuit, and whether the registry may drop it.
+//! What operators do to a circuit.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering as StdOrdering;
 
-use onex_spi::breaker::{CircuitBreakerConfig, CircuitSnapshot, CircuitState, TransitionCause, WindowCounts};
+use onex_spi::breaker::{CircuitBreakerConfig, CircuitSnapshot, CircuitState, TransitionCause};
 
 use crate::circuit::{NativeCircuit, timeout_bits};
 use crate::limits::Limits;
@@ -14,7 +13,6 @@ impl NativeCircuit {
     /// Swaps the configuration; what the circuit has counted stays (R12).
     pub(crate) fn configure(&self, config: CircuitBreakerConfig) {
         let mut cold = self.lock();
-        self.configured.store(true, StdOrdering::Relaxed);
         self.call_timeout.store(timeout_bits(&config), Ordering::Release);
         self.limits.store(Limits::of(&config).bits(), Ordering::Release);
         let window = |config: &CircuitBreakerConfig| config.rates().map(|rates| rates.window);
@@ -77,14 +75,5 @@ impl NativeCircuit {
         cold.set_openings(snapshot.openings);
         self.change(&mut cold, now, state, TransitionCause::Restore);
         self.unlock(cold);
-    }
-
-    /// Whether nothing would be lost with the circuit (R15); the caller has it alone.
-    pub(crate) fn is_idle(&self) -> bool {
-        let counted = || match self.lock().window(self.now()) {
-            Some(WindowCounts { failures, slow, .. }) => failures + slow > 0,
-            None => false,
-        };
-        self.word().is_quiet() && !self.configured.load(StdOrdering::Relaxed) && !counted()
     }
 }

@@ -36,15 +36,10 @@ mod circuit;
 mod cold;
 mod config;
 mod control;
-mod error;
 mod limits;
 mod open;
-mod registry;
 mod settle;
 mod sync;
-mod tell;
-#[cfg(test)]
-mod tell_tests;
 mod time;
 mod totals;
 mod window;

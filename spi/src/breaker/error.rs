@@ -1,4 +1,4 @@
-//! What a call through a circuit can come to besides the operation's own result.
+//! What a call through a circuit can come to besides the operation's own result, and what a registry refuses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -86,5 +86,56 @@ impl From<ExecuteError<Self>> for Error {
                 }
             }
         }
+    }
+}
+
+/// The most characters of a name that an error repeats.
+const SHOWN: usize = 64;
+
+fn shown(name: &str) -> String {
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("`{}..` ({} bytes)", &name[..end], name.len()),
+        None => format!("`{name}`"),
+    }
+}
+
+/// A name that no circuit has.
+pub(super) fn unknown(operation: &'static str, name: &str) -> Error {
+    let text = format!("no circuit is called {}; a first call or a configuration makes it", shown(name));
+    Error::new(ErrorKind::NotFound, operation, text).not_applied()
+}
+
+/// A new name where the bound is reached.
+pub(super) fn full(operation: &'static str, name: &str, most: usize) -> Error {
+    let text = format!(
+        "{} would be one more than the {most} circuits allowed, and none is idle; raise the bound",
+        shown(name)
+    );
+    Error::new(ErrorKind::ResourceExhausted, operation, text).not_applied()
+}
+
+/// A name that is too long.
+pub(super) fn long(operation: &'static str, name: &str, most: usize) -> Error {
+    Error::invalid(operation, format!("name = {} is not of 0..={most} bytes; shorten it", shown(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Effect;
+
+    #[test]
+    fn every_refusal_has_its_kind_no_effect_and_a_bounded_text() {
+        let name = "ä".repeat(40_000);
+        let table = [
+            (unknown("breaker.circuit_state", &name), ErrorKind::NotFound),
+            (full("breaker.circuit", &name, 7), ErrorKind::ResourceExhausted),
+            (long("breaker.circuit", &name, 65_536), ErrorKind::InvalidInput),
+        ];
+        for (error, kind) in table {
+            assert_eq!((error.kind(), error.effect()), (kind, Effect::NotApplied), "{error}");
+            assert!(error.to_string().len() < 400 && error.message().contains("ä.."), "{error}");
+        }
+        assert!(unknown("breaker.circuit_state", "payments").message().contains("`payments`"));
     }
 }

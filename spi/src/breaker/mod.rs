@@ -14,7 +14,8 @@
 //!
 //! # For implementers
 //! A breaker decides: [`Circuit::admit`] and [`Circuit::settle`]. The RAII permit, the timeout, the classification and the
-//! panic rule live once in [`CircuitExt`]. Run `onex_testkit::breaker::conformance`.
+//! panic rule live once in [`CircuitExt`]; the circuits by name, their bound and every refusal in [`Registry`]; the telling of changes
+//! in [`Listeners`]. Run `onex_testkit::breaker::conformance`.
 //!
 //! # Laws
 //! - **R0** The circuit moves as drawn: `failure_threshold` failures in a row open it, `success_threshold` probes close it, one
@@ -56,6 +57,7 @@ mod listener;
 mod metrics;
 mod open_time;
 mod ports;
+mod registry;
 mod snapshot;
 mod template;
 mod trip;
@@ -63,7 +65,7 @@ mod trip;
 pub use self::config::CircuitBreakerConfig;
 pub use self::error::{ExecuteError, Rejection};
 pub use self::ext::{CircuitBreakerExt, CircuitExt, Permit};
-pub use self::listener::CircuitListener;
+pub use self::listener::{CircuitListener, Listeners, News};
 pub use self::metrics::{
     CircuitMetrics, CircuitState, CircuitStatus, Transition, TransitionCause, WindowCounts,
 };
@@ -71,6 +73,7 @@ pub use self::open_time::OpenBackoff;
 pub use self::ports::{
     BreakerCapabilities, BreakerFeature, BreakerLimits, Circuit, CircuitBreaker, Outcome, Ticket,
 };
+pub use self::registry::Registry;
 pub use self::snapshot::CircuitSnapshot;
 pub use self::template::CircuitTemplate;
 pub use self::trip::{RatePolicy, SlowCalls, TripPolicy, Window};

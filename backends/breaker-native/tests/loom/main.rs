@@ -1,10 +1,11 @@
 //! The circuit under the loom model checker: every order in which two or three threads can meet, up to the bound that is named.
 //!
 //! The very source files of the circuit are compiled here once more, on loom's atomics and locks in the place of the standard
-//! library's (`sync.rs`): nothing is a copy. Totals are left out, because they decide nothing.
+//! library's (`sync.rs`): nothing is a copy. Totals are left out, because they decide nothing; the queue of listeners is the port's, on
+//! plain locks, and has its own test with threads.
 //!
 //! ```text
-//!  src/{word, limits, time, chance, window, cold, tell, circuit, admit, settle, control}.rs
+//!  src/{word, limits, time, chance, window, cold, circuit, admit, settle, control}.rs
 //!     └ crate::sync ─► loom        crate::totals ─► plain counters
 //! ```
 //!
@@ -27,8 +28,6 @@ mod limits;
 #[path = "../../src/settle.rs"]
 mod settle;
 mod sync;
-#[path = "../../src/tell.rs"]
-mod tell;
 #[path = "../../src/time.rs"]
 mod time;
 mod totals;
@@ -43,14 +42,13 @@ use std::time::Duration;
 
 use loom::thread;
 use onex_spi::breaker::{
-    Circuit, CircuitBreakerConfig, CircuitMetrics, CircuitState, CircuitStatus, Outcome, RatePolicy, Ticket,
-    TripPolicy, Window,
+    Circuit, CircuitBreakerConfig, CircuitMetrics, CircuitState, CircuitStatus, Listeners, Outcome,
+    RatePolicy, Ticket, TripPolicy, Window,
 };
 use onex_testkit::clock::ManualClock;
 
 use crate::chance::Chance;
 use crate::circuit::{NativeCircuit, Shared};
-use crate::tell::Teller;
 use crate::time::Time;
 use crate::word::State;
 
@@ -83,7 +81,7 @@ fn circuit(config: CircuitBreakerConfig) -> (Arc<NativeCircuit>, ManualClock) {
     config.validate().expect("in range");
     let clock = ManualClock::new();
     let time = Time::new(Arc::new(clock.clone()));
-    let shared = Arc::new(Shared { time, teller: Teller::default(), chance: Chance::new(1) });
+    let shared = Arc::new(Shared { time, listeners: Listeners::default(), chance: Chance::new(1) });
     (Arc::new(NativeCircuit::new(Arc::from("model"), Arc::new(config), shared, 0)), clock)
 }
 

@@ -64,7 +64,6 @@ struct Sample {
 #[derive(Debug)]
 pub(super) struct Model {
     config: CircuitBreakerConfig,
-    configured: bool,
     start: Instant,
     phase: Phase,
     era: u64,
@@ -80,19 +79,19 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(config: CircuitBreakerConfig, start: Instant, seed: u64) -> Self {
+    /// Makes the `number`-th model of a breaker; no two of these give calls the same number.
+    pub(super) fn new(config: CircuitBreakerConfig, start: Instant, number: u64, seed: u64) -> Self {
         let phase = Phase::Closed { failures: 0 };
         Self {
             config,
-            configured: false,
             start,
             phase,
             era: 0,
             calls: BTreeMap::new(),
-            last_call: 0,
+            last_call: number << 32,
             samples: Vec::new(),
             openings: 0,
-            random: fastrand::Rng::with_seed(seed),
+            random: fastrand::Rng::with_seed(seed ^ number),
             totals: CircuitMetrics::new(phase.status()),
             recent: VecDeque::new(),
             untold: Vec::new(),
@@ -108,14 +107,7 @@ impl Model {
         if self.config.rates().map(|rates| rates.window) != config.rates().map(|rates| rates.window) {
             self.samples.clear();
         }
-        self.configured = true;
         self.config = config;
-    }
-
-    /// Whether nothing would be lost with the circuit (R15).
-    pub(super) fn is_idle(&self) -> bool {
-        let counted = self.samples.iter().any(|sample| sample.failed || sample.slow);
-        self.phase == Phase::Closed { failures: 0 } && !self.configured && !counted
     }
 
     /// The changes that nobody was told of yet.
