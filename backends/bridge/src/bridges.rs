@@ -69,7 +69,11 @@ impl Lifecycle for Bridges {
 
     async fn close(&self, within: Duration) -> Result<()> {
         let running = self.registry.close();
-        let drains = join_all(running.iter().map(|running| running.drain(&self.registry, within)));
+        let drains = running.iter().map(|running| {
+            let ended = self.registry.at_end(running.bridge().id);
+            running.drain(within, ended)
+        });
+        let drains = join_all(drains);
         drains.await.into_iter().collect()
     }
 }
@@ -100,7 +104,7 @@ impl CommunicationBridge for Bridges {
 
     async fn destroy_bridge(&self, id: BridgeId, within: Duration) -> Result<()> {
         match self.registry.find(error::DESTROY, id)? {
-            Some(running) => running.drain(&self.registry, within).await,
+            Some(running) => running.drain(within, self.registry.at_end(id)).await,
             None => Ok(()),
         }
     }

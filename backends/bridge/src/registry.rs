@@ -81,11 +81,14 @@ impl Registry {
         Err(Error::new(ErrorKind::NotFound, operation, message).not_applied())
     }
 
-    /// Forgets a bridge that has ended, and frees its name.
-    pub(crate) fn end(&self, id: BridgeId) {
-        let mut table = self.table();
-        if let Some(running) = table.bridges.remove(&id) {
-            table.names.remove(&running.bridge().name);
+    /// What forgets the bridge of that id, and frees its name; to be called at the bridge's end.
+    pub(crate) fn at_end(self: &Arc<Self>, id: BridgeId) -> impl FnOnce() + Send + use<> {
+        let registry = self.clone();
+        move || {
+            let mut table = registry.table();
+            if let Some(running) = table.bridges.remove(&id) {
+                table.names.remove(&running.bridge().name);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  destroy ─► drain, once, as a task of its own ─┬─ source.close(within) ─────────────────┐
-//!                                                └─ lane: drained, or cut off at `within` ─┴─► target, dead-letter target closed ─► id ends
+//!                                                └─ lane: drained, or cut off at `within` ─┴─► target, dead-letter target closed ─► ended()
 //! ```
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,6 @@ use crate::bridge::Bridge;
 use crate::error;
 use crate::inbox::Ending;
 use crate::lane::Lane;
-use crate::registry::Registry;
 
 /// The longest that an end may take to tell its health.
 const HEALTH: Duration = Duration::from_secs(2);
@@ -60,7 +59,9 @@ impl Running {
     }
 
     /// Begins the drain unless it has begun, and waits for its end: the first caller is told how it went, others that it ended.
-    pub(crate) async fn drain(&self, registry: &Arc<Registry>, within: Duration) -> Result<()> {
+    ///
+    /// `ended` is called once both ends are closed, by the drain that runs; where one runs already, it is dropped.
+    pub(crate) async fn drain(&self, within: Duration, ended: impl FnOnce() + Send + 'static) -> Result<()> {
         let (mut drained, first) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             match &state.drained {
@@ -68,7 +69,7 @@ impl Running {
                 None => {
                     let (tell, drained) = watch::channel(None);
                     let lane = state.lane.take();
-                    let drain = drain(self.bridge.clone(), lane, registry.clone(), within);
+                    let drain = drain(self.bridge.clone(), lane, within, ended);
                     // On its own, so that it goes on where the caller leaves.
                     let task = tokio::spawn(async move {
                         let outcome = drain.await;
@@ -125,8 +126,8 @@ impl Drop for Running {
 async fn drain(
     bridge: Arc<Bridge>,
     lane: Option<JoinHandle<usize>>,
-    registry: Arc<Registry>,
     within: Duration,
+    ended: impl FnOnce(),
 ) -> Result<()> {
     let clock = bridge.clock.clone();
     // A time that no clock can add is no limit.
@@ -159,7 +160,7 @@ async fn drain(
         }
     };
     let (target, dead) = tokio::join!(bridge.target.close(left), dead);
-    registry.end(bridge.id);
+    ended();
     tracing::info!(bridge = &*bridge.name, cut, "ended");
     if cut > 0 {
         let message = format!("{cut} messages of the bridge `{}` were failed after {within:?}", bridge.name);
