@@ -15,8 +15,10 @@
 //! end of a list is not there either.
 
 mod guard;
+mod parse;
 mod paths;
 mod scan;
+mod slots;
 mod view;
 
 use std::sync::{Arc, LazyLock};
@@ -28,7 +30,8 @@ use onex_spi::bridge::{BridgeMessage, MessageFormat, RoutingRule, Unmatched};
 use onex_spi::{Error, Result};
 
 use self::paths::Paths;
-use self::view::{Fields, Reader, Slot, Unreadable};
+use self::slots::Slot;
+use self::view::{Fields, Reader, Unreadable};
 use crate::error;
 
 /// The language; shared, because to build it costs more than to evaluate a hundred conditions.

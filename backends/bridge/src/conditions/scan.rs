@@ -5,7 +5,7 @@
 
 use serde::de::DeserializeSeed;
 
-use super::view::{Keep, Node, Slot, mark};
+use super::slots::{Keep, Node, Slot};
 
 /// How deep the quick way goes; it is recursive.
 const DEEPEST: u32 = 64;
@@ -57,11 +57,11 @@ impl<'m> Scan<'m> {
             return self.skip(depth);
         }
         if self.peek() != Some(b'{') {
-            mark(node, slots, || Slot::NoObject, || Slot::NoObject);
+            node.mark(slots, || Slot::NoObject, || Slot::NoObject);
             return self.skip(depth);
         }
         // Also where an object comes again under the same name: the last one counts.
-        mark(node, slots, || Slot::Missing, || Slot::Absent);
+        node.mark(slots, || Slot::Missing, || Slot::Absent);
         let depth = depth.checked_sub(1).ok_or(Odd)?;
         self.members(|scan, name| match node.below.iter().find(|(known, _)| **known == *name) {
             Some((_, node)) => scan.wanted(node, slots, depth),

@@ -6,77 +6,15 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fmt;
 
-use bytes::Bytes;
-use cel::common::types::{
-    CelBool, CelBytes, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt,
-};
+use cel::common::types::{CelBool, CelList, CelMap, CelMapKey, CelNull};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use onex_spi::bridge::{BridgeMessage, MessageFormat};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::paths::{Path, Paths, Root, slot};
-use super::scan;
-
-/// A field of one message.
-#[derive(Debug)]
-pub(super) enum Slot<'m> {
-    /// It is not there, and neither is the object in which it would be.
-    Absent,
-    /// It is not there.
-    Missing,
-    /// What should be an object with it is something else.
-    NoObject,
-    Null(CelNull),
-    Bool(CelBool),
-    Int(CelInt),
-    UInt(CelUInt),
-    Double(CelDouble),
-    Text(CelString<'m>),
-    Bytes(CelBytes<'m>),
-    /// A list or a map.
-    Tree(Box<dyn Val + 'm>),
-}
-
-impl<'m> Slot<'m> {
-    /// The value, where there is one.
-    pub(super) fn value(&self) -> Option<&(dyn Val + 'm)> {
-        match self {
-            Self::Absent | Self::Missing | Self::NoObject => None,
-            Self::Null(value) => Some(value),
-            Self::Bool(value) => Some(value),
-            Self::Int(value) => Some(value),
-            Self::UInt(value) => Some(value),
-            Self::Double(value) => Some(value),
-            Self::Text(value) => Some(value),
-            Self::Bytes(value) => Some(value),
-            Self::Tree(value) => Some(&**value),
-        }
-    }
-
-    fn boxed(self) -> Box<dyn Val + 'm> {
-        match self {
-            Self::Absent | Self::Missing | Self::NoObject | Self::Null(_) => Box::new(CelNull),
-            Self::Bool(value) => Box::new(value),
-            Self::Int(value) => Box::new(value),
-            Self::UInt(value) => Box::new(value),
-            Self::Double(value) => Box::new(value),
-            Self::Text(value) => Box::new(value),
-            Self::Bytes(value) => Box::new(value),
-            Self::Tree(value) => value,
-        }
-    }
-
-    /// Text where the bytes are text, else bytes.
-    fn of_bytes(bytes: &'m Bytes) -> Self {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Self::Text(text.into()),
-            Err(_) => Self::Bytes(CelBytes::from(&bytes[..])),
-        }
-    }
-}
+use super::slots::{Node, Slot};
+use super::{parse, scan};
 
 /// The fields of one message, for CEL.
 pub(super) struct Fields<'s, 'm>(pub(super) &'s [Slot<'m>]);
@@ -107,13 +45,6 @@ pub(super) struct Reader {
     slots: usize,
     payload: Node,
     aside: Vec<(usize, Path)>,
-}
-
-/// What is wanted of an object of the payload.
-#[derive(Debug, Default)]
-pub(super) struct Node {
-    pub(super) slot: Option<usize>,
-    pub(super) below: Vec<(Box<str>, Node)>,
 }
 
 impl Reader {
@@ -164,14 +95,9 @@ impl Reader {
         if scan::read(text, &self.payload, slots).is_ok() {
             return Ok(());
         }
-        let mut json = serde_json::Deserializer::from_str(text);
-        let read =
-            Read { node: &self.payload, slots: &mut *slots }.deserialize(&mut json).and_then(|()| json.end());
-        let Err(error) = read else { return Ok(()) };
+        let Err(error) = parse::read(text, &self.payload, slots) else { return Ok(()) };
         // What is JSON, and cannot be kept, such as a number beyond every number type, is a matter of the rules that read it.
-        let mut json = serde_json::Deserializer::from_str(text);
-        let skipped = <IgnoredAny as serde::Deserialize>::deserialize(&mut json).and_then(|_| json.end());
-        Err(match skipped {
+        Err(match parse::skip(text) {
             Ok(()) => Unreadable::NotKept(error.to_string()),
             Err(error) => Unreadable::NotJson(error.to_string()),
         })
@@ -250,183 +176,4 @@ pub(super) fn json(value: &serde_json::Value) -> Slot<'_> {
 
 fn entries(object: &serde_json::Map<String, serde_json::Value>) -> HashMap<CelMapKey<'_>, Box<dyn Val + '_>> {
     object.iter().map(|(name, value)| (CelMapKey::from(name.as_str()), json(value).boxed())).collect()
-}
-
-/// Reads what a node wants of a JSON value, and skips the rest of it.
-struct Read<'n, 's, 'm> {
-    node: &'n Node,
-    slots: &'s mut [Slot<'m>],
-}
-
-/// Says of all that is wanted below a node: `below` of this object, `deeper` further down.
-pub(super) fn mark<'m>(
-    node: &Node,
-    slots: &mut [Slot<'m>],
-    below: fn() -> Slot<'m>,
-    deeper: fn() -> Slot<'m>,
-) {
-    for (_, node) in &node.below {
-        if let Some(slot) = node.slot {
-            slots[slot] = below();
-        }
-        mark(node, slots, deeper, deeper);
-    }
-}
-
-impl Read<'_, '_, '_> {
-    fn no_object<E>(self) -> Result<(), E> {
-        mark(self.node, self.slots, || Slot::NoObject, || Slot::NoObject);
-        Ok(())
-    }
-}
-
-impl<'m> DeserializeSeed<'m> for Read<'_, '_, 'm> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'m>>(self, deserializer: D) -> Result<(), D::Error> {
-        if let Some(slot) = self.node.slot {
-            self.slots[slot] = Keep.deserialize(deserializer)?;
-            return Ok(());
-        }
-        if self.node.below.is_empty() {
-            return deserializer.deserialize_ignored_any(IgnoredAny).map(|_| ());
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'m> Visitor<'m> for Read<'_, '_, 'm> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'m>>(self, mut map: A) -> Result<(), A::Error> {
-        // Also where an object comes again under the same name: the last one counts, as in every JSON object.
-        mark(self.node, self.slots, || Slot::Missing, || Slot::Absent);
-        while let Some(wanted) = map.next_key_seed(Name(&self.node.below))? {
-            match wanted {
-                Some(node) => map.next_value_seed(Read { node, slots: self.slots })?,
-                None => map.next_value::<IgnoredAny>().map(|_| ())?,
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'m>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        self.no_object()
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.no_object()
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.no_object()
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.no_object()
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.no_object()
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.no_object()
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.no_object()
-    }
-}
-
-/// Reads a name of an object: the node of it, where something is wanted of it.
-struct Name<'n>(&'n [(Box<str>, Node)]);
-
-impl<'m, 'n> DeserializeSeed<'m> for Name<'n> {
-    type Value = Option<&'n Node>;
-
-    fn deserialize<D: Deserializer<'m>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'n> Visitor<'_> for Name<'n> {
-    type Value = Option<&'n Node>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().find(|(known, _)| **known == *name).map(|(_, node)| node))
-    }
-}
-
-/// Keeps a JSON value whole.
-pub(super) struct Keep;
-
-impl<'m> DeserializeSeed<'m> for Keep {
-    type Value = Slot<'m>;
-
-    fn deserialize<D: Deserializer<'m>>(self, deserializer: D) -> Result<Slot<'m>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'m> Visitor<'m> for Keep {
-    type Value = Slot<'m>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Slot<'m>, E> {
-        Ok(Slot::Null(CelNull))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Slot<'m>, E> {
-        Ok(Slot::Bool(value.into()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Slot<'m>, E> {
-        Ok(Slot::Int(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Slot<'m>, E> {
-        Ok(i64::try_from(value).map_or_else(|_| Slot::UInt(value.into()), |value| Slot::Int(value.into())))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Slot<'m>, E> {
-        Ok(Slot::Double(value.into()))
-    }
-
-    fn visit_borrowed_str<E>(self, value: &'m str) -> Result<Slot<'m>, E> {
-        Ok(Slot::Text(value.into()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Slot<'m>, E> {
-        Ok(Slot::Text(value.to_owned().into()))
-    }
-
-    fn visit_seq<A: SeqAccess<'m>>(self, mut seq: A) -> Result<Slot<'m>, A::Error> {
-        let mut list = Vec::new();
-        while let Some(value) = seq.next_element_seed(Self)? {
-            list.push(value.boxed());
-        }
-        Ok(Slot::Tree(Box::new(CelList::from(list))))
-    }
-
-    fn visit_map<A: MapAccess<'m>>(self, mut map: A) -> Result<Slot<'m>, A::Error> {
-        let mut entries: HashMap<CelMapKey<'m>, Box<dyn Val + 'm>> = HashMap::new();
-        while let Some(name) = map.next_key_seed(Self)? {
-            let Slot::Text(name) = name else { return Err(A::Error::custom("a name is text")) };
-            entries.insert(CelMapKey::String(name), map.next_value_seed(Self)?.boxed());
-        }
-        Ok(Slot::Tree(Box::new(CelMap::from(entries))))
-    }
 }
