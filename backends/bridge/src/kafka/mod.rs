@@ -23,6 +23,7 @@
 mod config;
 mod convert;
 mod progress;
+mod shared;
 mod source;
 mod target;
 #[cfg(test)]

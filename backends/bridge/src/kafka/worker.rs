@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use onex_spi::kafka::{Commit, ConsumerDriver, KafkaFault, PollRequest, Polled, Recovery, TopicPartition};
 use onex_spi::{BoxFuture, Error, ErrorKind, Result};
 
-use super::source::{Look, Shared};
+use super::shared::{Look, Shared};
 
 /// The longest poll; a member that is not interrupted polls at least this often.
 const POLL: Duration = Duration::from_secs(1);
