@@ -6,31 +6,9 @@ use onex_spi::provider::Port;
 use toml::Value;
 
 use crate::fault::{Faults, Origin, listed};
-use crate::reference::{holds_password, is_reference, names_secret};
+use crate::names::{DEFAULT, policy_of, port_of, sections};
+use crate::secret::{holds_password, is_reference, names_secret};
 use crate::tree::{Entry, Keys, Node, NodeValue, overlay};
-
-/// The name of the layer below every profile.
-pub(crate) const DEFAULT: &str = "default";
-
-/// The table of a section that is the policy's and not the engine's, where the port has one.
-pub(crate) fn policy_of(port: Port) -> Option<&'static str> {
-    match port {
-        Port::HttpTransport => Some("client"),
-        _ => None,
-    }
-}
-
-/// The port whose section has that name.
-pub(crate) fn port_of(section: &str) -> Option<Port> {
-    Port::ALL.iter().copied().find(|port| port.section() == section)
-}
-
-/// The names of all sections, sorted.
-pub(crate) fn sections() -> Vec<&'static str> {
-    let mut names: Vec<_> = Port::ALL.iter().map(|port| port.section()).collect();
-    names.sort_unstable();
-    names
-}
 
 /// What a layer says about one port.
 pub(crate) struct Section {

@@ -16,7 +16,8 @@ use crate::check::check;
 use crate::document;
 use crate::fault::{Faults, Origin, listed};
 use crate::http_policy::HttpPolicy;
-use crate::layer::{DEFAULT, Layer, Section, policy_of, port_of};
+use crate::layer::{Layer, Section};
+use crate::names::{DEFAULT, policy_of, port_of};
 use crate::reference::{Redaction, References};
 use crate::require::Requirement;
 use crate::table::{OwnTable, Tables};
@@ -159,7 +160,7 @@ fn layers(document: Keys, profile: &str, variables: &Variables, faults: &mut Fau
         }
         known.push(name);
     }
-    let over = variables.layer(faults);
+    let over = Layer::of_variables(variables.tree(faults), faults);
     match chosen {
         Some(chosen) => base.overlay(chosen),
         None if profile == DEFAULT && known.iter().any(|name| name == DEFAULT) => {}

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use toml::Value;
 
 use crate::fault::{Faults, Origin, listed};
-use crate::layer::{Layer, port_of, sections};
-use crate::reference::is_secret;
+use crate::names::{port_of, sections};
+use crate::secret::is_secret;
 use crate::tree::{Entry, Keys, Node, NodeValue, Readings, toml_value};
 
 const PREFIX: &str = "ONEX__";
@@ -51,8 +51,8 @@ impl Variables {
         }
     }
 
-    /// The layer that the variables named `ONEX__..` lay over the file.
-    pub(crate) fn layer(&self, faults: &mut Faults) -> Layer {
+    /// What the variables named `ONEX__..` lay over the file; sections that are known, and nothing else.
+    pub(crate) fn tree(&self, faults: &mut Faults) -> Keys {
         let mut tree = Keys::new();
         for (name, value) in &self.0 {
             let Some(path) = name.strip_prefix(PREFIX) else { continue };
@@ -73,7 +73,7 @@ impl Variables {
                 faults.add(origin, &path.join("."), message);
             }
         }
-        Layer::of_variables(tree, faults)
+        tree
     }
 }
 
