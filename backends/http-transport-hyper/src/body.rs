@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use onex_spi::Error;
 use onex_spi::http::HttpBody;
 
-use crate::connection::Lease;
 use crate::error;
+use crate::lease::Lease;
 
 type Polled = Option<Result<Frame<Bytes>, hyper::Error>>;
 
@@ -114,7 +114,7 @@ impl Body for Answer {
                 Some(Ok(frame))
             }
             Some(Err(engine)) => {
-                let cut = this.lease.take().is_some_and(|lease| lease.conn().pool.was_cut());
+                let cut = this.lease.take().is_some_and(|lease| lease.was_cut());
                 Some(Err(error::body(engine, this.received, cut)))
             }
             None => {

@@ -14,6 +14,7 @@ use onex_spi::http::{
 use onex_spi::{Error, ErrorKind, Features, Health, Lifecycle, Result};
 
 use crate::body::Answer;
+use crate::lease::Lease;
 use crate::pool::Pool;
 use crate::{Config, error, request};
 
@@ -52,8 +53,8 @@ impl HttpService for HyperTransport {
         let (mut request, url) = request::to_hyper(parts)?;
         let mut running = false;
         loop {
-            let mut lease = self.pool.acquire(&url, connect, running).await?;
-            request::add_host(request.headers_mut(), &lease.conn().host);
+            let mut lease = Lease::acquire(&self.pool, &url, connect, running).await?;
+            request::add_host(request.headers_mut(), lease.host());
             let response = match lease.send(request).await {
                 Ok(response) => response,
                 Err(mut failed) => {

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  exchange ─► request.rs   refuse what would break the framing; Host, Content-Length
-//!           ─► pool.rs      an idle connection │ a place to dial │ a turn in the queue
-//!           ─► connection.rs  one task per connection drives hyper over wire.rs; a lease is one exchange on it
+//!           ─► lease.rs     one exchange on a connection, got from
+//!              └► pool.rs   an idle connection │ a place to dial │ a turn in the queue
+//!              └► driver.rs one task per connection drives hyper over wire.rs
 //!           ─► body.rs      small answers are whole at the head; else a stream that holds the lease
 //!                           end ─► back to the pool        dropped early, error ─► the connection is cut
 //! ```
@@ -23,8 +24,10 @@
 mod body;
 mod config;
 mod connection;
+mod driver;
 mod error;
 mod http_transport;
+mod lease;
 mod open;
 mod pool;
 mod request;

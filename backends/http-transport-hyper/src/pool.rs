@@ -1,9 +1,9 @@
 //! Connections per origin: idle ones first, then a place to dial, then a turn in the queue.
 //!
 //! ```text
-//!  acquire ─┬─ newest idle ───────────────────────────────► Lease
-//!           ├─ places < cap: Place ─► dial ─► task ────────► Lease
-//!           └─ queue (bounded, in order) ◄── Grant ── a connection that came back │ a place that was left
+//!  admit ─┬─ newest idle
+//!         ├─ places < cap: a Place to dial for
+//!         └─ queue (bounded, in order) ◄── Grant ── a connection that came back │ a place that was left
 //! ```
 //!
 //! A grant that nobody takes any more goes on to the next in the queue: cancelling loses nothing.
@@ -24,9 +24,10 @@ use onex_spi::http::{HttpBody, HttpReason, HttpUrl, PoolStats};
 use onex_spi::{Clock, Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
 
 use crate::Config;
-use crate::connection::{Conn, Driver, Idle, Lease};
+use crate::connection::{Conn, Hyper, Idle};
 use crate::error;
 use crate::request::canonical;
 use crate::state::{Phase, State};
@@ -41,15 +42,14 @@ pub(crate) struct Pool {
     idle_timeout: Duration,
     connect_timeout: Duration,
     next_id: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<State<Grant>>,
     /// A pool that is no longer open lost a place, or was closed.
     changed: Notify,
 }
 
 /// What an exchange gets at once.
 enum Checkout {
-    Lease(Lease),
-    Dial(Place),
+    Granted(Granted),
     Wait(oneshot::Receiver<Grant>),
 }
 
@@ -74,7 +74,7 @@ impl Pool {
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<Grant>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -96,29 +96,19 @@ impl Pool {
         self.state().phase == Phase::Closed { cut: true }
     }
 
-    /// A connection for one exchange; `running` where the exchange had one before, so that a close lets it go on.
+    /// Lets an exchange in; `running` where it had a connection before, so that a close lets it go on.
     ///
     /// Dropping the future gives back what it had got; its place in the queue goes to the next.
-    pub(crate) async fn acquire(
-        self: &Arc<Self>,
-        url: &HttpUrl,
-        connect: Option<Duration>,
-        running: bool,
-    ) -> Result<Lease> {
-        let place = match self.checkout(url.uri(), running)? {
-            Checkout::Lease(lease) => return Ok(lease),
-            Checkout::Dial(place) => place,
-            Checkout::Wait(turn) => match turn.await.map(Grant::take) {
-                Ok(Some(Granted::Idle(idle))) => {
-                    self.state().count_reuse();
-                    return Ok(idle.lease());
-                }
-                Ok(Some(Granted::Place(place))) => place,
-                Ok(None) | Err(_) => return Err(error::closed()),
-            },
+    pub(crate) async fn admit(self: &Arc<Self>, uri: &Uri, running: bool) -> Result<Granted> {
+        let turn = match self.checkout(uri, running)? {
+            Checkout::Granted(granted) => return Ok(granted),
+            Checkout::Wait(turn) => turn,
         };
-        // Boxed, because it is rare and would make every exchange's future larger.
-        Box::pin(self.dial(place, url, connect.unwrap_or(self.connect_timeout))).await
+        let granted = turn.await.ok().and_then(Grant::take).ok_or_else(error::closed)?;
+        if let Granted::Idle(_) = granted {
+            self.state().count_reuse();
+        }
+        Ok(granted)
     }
 
     fn checkout(self: &Arc<Self>, uri: &Uri, running: bool) -> Result<Checkout> {
@@ -142,10 +132,11 @@ impl Pool {
             }
         };
         if let Some(idle) = state.take_idle(index, now, self.idle_timeout) {
-            return Ok(Checkout::Lease(idle.lease()));
+            return Ok(Checkout::Granted(Granted::Idle(idle)));
         }
         if state.take_place(index, self.cap) {
-            return Ok(Checkout::Dial(Place { pool: self.clone(), origin: index }));
+            let place = Place { pool: self.clone(), origin: index };
+            return Ok(Checkout::Granted(Granted::Place(place)));
         }
         state.wait(index, self.most_waiting).map(Checkout::Wait).ok_or_else(|| {
             let message = format!(
@@ -158,7 +149,13 @@ impl Pool {
         })
     }
 
-    async fn dial(self: &Arc<Self>, place: Place, url: &HttpUrl, within: Duration) -> Result<Lease> {
+    /// Connects and shakes hands, unless the pool is closed before; `within` instead of the pool's own time.
+    pub(crate) async fn connect(
+        &self,
+        url: &HttpUrl,
+        within: Option<Duration>,
+    ) -> Result<(SendRequest<HttpBody>, Hyper)> {
+        let within = within.unwrap_or(self.connect_timeout);
         let mut connecting = pin!(self.connector.connect_to(url, Some(within)));
         let mut closed = pin!(self.until_closed());
         let io = poll_fn(|cx| {
@@ -168,24 +165,27 @@ impl Pool {
             connecting.as_mut().poll(cx)
         })
         .await?;
-        let (sender, hyper) = self
-            .http1
+        self.http1
             .handshake(TokioIo::new(Wire::new(io)))
             .await
-            .map_err(|engine| error::head(engine, false, false).not_applied())?;
+            .map_err(|engine| error::head(engine, false, false).not_applied())
+    }
+
+    /// Makes the books of a connection that stands in `place`.
+    pub(crate) fn opened(&self, place: &Place) -> Result<Arc<Conn>> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let conn = {
-            let mut state = self.state();
-            if matches!(state.phase, Phase::Closed { .. }) {
-                return Err(error::closed());
-            }
-            let origin = place.origin;
-            let host = state.origin(origin).map(|origin| origin.host.clone()).ok_or_else(error::closed)?;
-            state.opened(id, origin);
-            Arc::new(Conn::new(id, self.clone(), host))
-        };
-        // Outside the lock: a runtime that is being shut down drops the task, and with it the entry, in this call.
-        let task = tokio::spawn(Driver::new(hyper, conn.clone(), place)).abort_handle();
+        let mut state = self.state();
+        if matches!(state.phase, Phase::Closed { .. }) {
+            return Err(error::closed());
+        }
+        let origin = place.origin;
+        let host = state.origin(origin).map(|origin| origin.host.clone()).ok_or_else(error::closed)?;
+        state.opened(id, origin);
+        Ok(Arc::new(Conn::new(id, host)))
+    }
+
+    /// The task of a connection runs; where the pool was closed meanwhile, it is ended.
+    pub(crate) fn started(&self, id: u64, task: AbortHandle) {
         let mut state = self.state();
         if matches!(state.phase, Phase::Closed { .. }) {
             drop(state);
@@ -193,11 +193,10 @@ impl Pool {
         } else {
             state.started(id, task);
         }
-        Ok(Lease::new(conn, sender, false))
     }
 
     /// A connection came back: to the first in the queue, else to the idle ones.
-    pub(crate) fn keep(self: Arc<Self>, conn: Arc<Conn>, sender: SendRequest<HttpBody>) {
+    pub(crate) fn keep(self: &Arc<Self>, conn: Arc<Conn>, sender: SendRequest<HttpBody>) {
         let now = self.clock().now();
         let mut state = self.state();
         // Without an entry the task has ended meanwhile; with one, its origin's books stay.
@@ -207,7 +206,7 @@ impl Pool {
         if let Some(waiter) = waiter {
             drop(state);
             // Where the waiter went away just now, the grant's drop brings the connection back here.
-            drop(waiter.send(Grant(Some(Granted::Idle(idle)))));
+            drop(waiter.send(Grant::new(self, Granted::Idle(idle))));
             return;
         }
         if state.phase != Phase::Open || self.max_idle == 0 {
@@ -229,7 +228,7 @@ impl Pool {
     }
 
     /// One task closes what has been idle too long; it ends when nothing is idle, and with the pool.
-    fn start_reaper(self: &Arc<Self>, runtime: &Handle) -> tokio::task::AbortHandle {
+    fn start_reaper(self: &Arc<Self>, runtime: &Handle) -> AbortHandle {
         let (pool, clock) = (Arc::downgrade(self), self.clock().clone());
         let reap = async move {
             while let Some(next) = pool.upgrade().and_then(|pool| pool.expire()) {
@@ -276,7 +275,7 @@ impl Pool {
             drop(state);
             // Where the waiter went away just now, the place's drop comes back here.
             let place = Place { pool: self.clone(), origin };
-            drop(waiter.send(Grant(Some(Granted::Place(place)))));
+            drop(waiter.send(Grant::new(self, Granted::Place(place))));
             return;
         }
         state.leave_place(origin);
@@ -327,7 +326,7 @@ impl Pool {
         if cut {
             tracing::debug!(connections = tasks.len(), "closed with exchanges running, cut");
         }
-        tasks.iter().for_each(tokio::task::AbortHandle::abort);
+        tasks.iter().for_each(AbortHandle::abort);
         drop(queues);
         self.changed.notify_waiters();
     }
@@ -336,7 +335,7 @@ impl Pool {
         self.until(|state| matches!(state.phase, Phase::Closed { .. })).await;
     }
 
-    async fn until(&self, reached: impl Fn(&State) -> bool) {
+    async fn until(&self, reached: impl Fn(&State<Grant>) -> bool) {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -389,55 +388,32 @@ impl Drop for Place {
     }
 }
 
-/// What the first in the queue gets; dropped untaken it goes on to the next.
-pub(crate) struct Grant(Option<Granted>);
-
-enum Granted {
+/// What an exchange was let in with.
+pub(crate) enum Granted {
     Idle(Idle),
     Place(Place),
 }
 
+/// What the first in the queue gets; dropped untaken it goes on to the next.
+struct Grant {
+    pool: Arc<Pool>,
+    granted: Option<Granted>,
+}
+
 impl Grant {
+    fn new(pool: &Arc<Pool>, granted: Granted) -> Self {
+        Self { pool: pool.clone(), granted: Some(granted) }
+    }
+
     fn take(mut self) -> Option<Granted> {
-        self.0.take()
+        self.granted.take()
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        if let Some(Granted::Idle(idle)) = self.0.take() {
-            idle.give_back();
+        if let Some(Granted::Idle(idle)) = self.granted.take() {
+            self.pool.keep(idle.conn, idle.sender);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::{Context, Waker};
-
-    use onex_testkit::clock::ManualClock;
-    use onex_testkit::net::{MemoryNet, Script};
-
-    use super::*;
-
-    #[test]
-    fn a_runtime_that_is_shut_down_takes_connections_and_closes_along() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let handle = runtime.handle().clone();
-        drop(runtime);
-        let _inside = handle.enter();
-        let net = Arc::new(MemoryNet::new());
-        net.serve(([10, 0, 0, 1], 80).into(), Script::new());
-        let connector = Connector::new(net.clone(), net, Arc::new(ManualClock::new()));
-        let pool = Pool::new(&Config::default(), connector);
-        let url = HttpUrl::try_from("http://10.0.0.1/").expect("a URL");
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut acquiring = Box::pin(pool.acquire(&url, None, false));
-        assert!(acquiring.as_mut().poll(&mut cx).is_ready());
-        drop(acquiring);
-        let stats = pool.stats();
-        assert_eq!((stats.open, stats.opened, stats.closed), (Some(0), Some(1), Some(1)));
-        let mut closing = pin!(pool.close(Duration::MAX));
-        assert_eq!(closing.as_mut().poll(&mut cx), Poll::Ready(true));
     }
 }

@@ -16,7 +16,6 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::connection::Idle;
-use crate::pool::Grant;
 
 /// Where the pool stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,19 +38,20 @@ pub(crate) struct Entry {
     retiring: bool,
 }
 
-pub(crate) struct Origin {
+pub(crate) struct Origin<G> {
     authority: Box<str>,
     pub(crate) host: HeaderValue,
     places: usize,
     /// Oldest first; a checkout takes the newest.
     pub(crate) idle: VecDeque<Idle>,
-    waiting: VecDeque<oneshot::Sender<Grant>>,
+    waiting: VecDeque<oneshot::Sender<G>>,
 }
 
-pub(crate) struct State {
+/// The books of a pool whose queue is served with a `G`.
+pub(crate) struct State<G> {
     pub(crate) phase: Phase,
     /// By index, so that a lease need not look up a name; a slot is free again once nothing stands in it.
-    origins: Vec<Option<Origin>>,
+    origins: Vec<Option<Origin<G>>>,
     by_authority: BTreeMap<Box<str>, usize>,
     connections: BTreeMap<u64, Entry>,
     places: usize,
@@ -61,7 +61,7 @@ pub(crate) struct State {
     pub(crate) reaper: Option<AbortHandle>,
 }
 
-impl State {
+impl<G> State<G> {
     pub(crate) fn new() -> Self {
         Self {
             phase: Phase::Open,
@@ -99,7 +99,7 @@ impl State {
         index
     }
 
-    pub(crate) fn origin(&mut self, index: usize) -> Option<&mut Origin> {
+    pub(crate) fn origin(&mut self, index: usize) -> Option<&mut Origin<G>> {
         self.origins.get_mut(index)?.as_mut()
     }
 
@@ -144,7 +144,7 @@ impl State {
     }
 
     /// Queues for a connection; `None` where `most` wait already.
-    pub(crate) fn wait(&mut self, index: usize, most: usize) -> Option<oneshot::Receiver<Grant>> {
+    pub(crate) fn wait(&mut self, index: usize, most: usize) -> Option<oneshot::Receiver<G>> {
         let waiting = &mut self.origin(index)?.waiting;
         if waiting.len() >= most {
             // Those whose call was dropped still stand in the queue; they count only here.
@@ -158,7 +158,7 @@ impl State {
     }
 
     /// The first in the queue who still waits.
-    pub(crate) fn next_waiter(&mut self, index: usize) -> Option<oneshot::Sender<Grant>> {
+    pub(crate) fn next_waiter(&mut self, index: usize) -> Option<oneshot::Sender<G>> {
         let waiting = &mut self.origin(index)?.waiting;
         while let Some(waiter) = waiting.pop_front() {
             if !waiter.is_closed() {
@@ -244,7 +244,7 @@ impl State {
     }
 
     /// The tasks and the queues, to be ended and dropped outside the lock.
-    pub(crate) fn take_rest(&mut self) -> (Vec<AbortHandle>, Vec<VecDeque<oneshot::Sender<Grant>>>) {
+    pub(crate) fn take_rest(&mut self) -> (Vec<AbortHandle>, Vec<VecDeque<oneshot::Sender<G>>>) {
         let tasks = self.connections.values().filter_map(|entry| entry.task.clone()).collect();
         let queues =
             self.origins.iter_mut().flatten().map(|origin| std::mem::take(&mut origin.waiting)).collect();
