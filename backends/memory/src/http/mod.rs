@@ -16,11 +16,14 @@
 mod body;
 mod fault;
 mod framing;
+mod listener;
+mod memory_http;
 mod network;
 mod router;
 mod server;
 mod transport;
 
 pub use self::fault::MemoryFault;
-pub use self::network::{HttpConfig, MemoryHttp, RecordedRequest};
+pub use self::memory_http::{HttpConfig, MemoryHttp};
+pub use self::network::RecordedRequest;
 pub use self::router::{PathParams, Router};

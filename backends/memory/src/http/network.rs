@@ -7,30 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::uri::Authority;
 use http::{HeaderMap, Method};
-use onex_spi::http::{HttpReason, HttpRequest, HttpServer, HttpService, HttpTransport, HttpUrl};
+use onex_spi::http::{HttpReason, HttpRequest, HttpService, HttpUrl};
 use onex_spi::{Clock, Error, ErrorKind, Result};
-use serde::Deserialize;
 
 use super::MemoryFault;
-use super::server::{Listener, MemoryServer};
-use super::transport::MemoryTransport;
-
-/// The sections `http` and `http_server` with `engine = "memory"`.
-#[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HttpConfig {
-    /// The requests that the log keeps, the oldest going first; 0 = no log. Default 1024.
-    pub log: usize,
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self { log: 1024 }
-    }
-}
+use super::listener::Listener;
 
 /// A request as it arrived.
 #[non_exhaustive]
@@ -48,139 +30,40 @@ pub struct RecordedRequest {
     pub at: Instant,
 }
 
-/// A network in this process: services by authority, a log, faults; clones are handles of the same network.
-///
-/// # Examples
-/// ```
-/// # use std::sync::Arc;
-/// # use http::{Method, StatusCode};
-/// use onex_memory::http::{MemoryHttp, Router};
-/// use onex_spi::http::{HttpRequest, HttpResponse, HttpService, HttpUrl};
-///
-/// # async fn example(clock: Arc<dyn onex_spi::Clock>) -> onex_spi::Result<()> {
-/// let network = MemoryHttp::new(clock);
-/// let orders = Router::new()
-///     .route(Method::GET, "/orders/{id}", |_| async { Ok(HttpResponse::new(StatusCode::OK, "an order")) })?;
-/// network.route("orders.internal", Arc::new(orders))?;
-///
-/// let request = HttpRequest::new(Method::GET, HttpUrl::try_from("http://orders.internal/orders/7")?);
-/// let response = network.transport().exchange(request).await?;
-/// assert_eq!(response.into_body().bytes(64).await?, "an order");
-/// assert_eq!(network.take_request().map(|seen| seen.url.path().to_owned()).as_deref(), Some("/orders/7"));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone)]
-pub struct MemoryHttp(Arc<Network>);
-
-struct Network {
+/// What all handles, transports and servers of one network share.
+pub(super) struct Network {
     clock: Arc<dyn Clock>,
     log: usize,
     state: Mutex<State>,
 }
 
+/// Who is where, and what has gone by; held for a moment.
 #[derive(Default)]
-struct State {
-    routes: BTreeMap<String, Arc<dyn HttpService>>,
-    otherwise: Option<Arc<dyn HttpService>>,
+pub(super) struct State {
+    pub(super) routes: BTreeMap<String, Arc<dyn HttpService>>,
+    pub(super) otherwise: Option<Arc<dyn HttpService>>,
     listeners: BTreeMap<SocketAddr, Arc<Listener>>,
     dials: u64,
-    requests: u64,
-    log: VecDeque<RecordedRequest>,
-    next_fault: VecDeque<MemoryFault>,
-    faults: BTreeMap<String, MemoryFault>,
+    pub(super) requests: u64,
+    pub(super) log: VecDeque<RecordedRequest>,
+    pub(super) next_fault: VecDeque<MemoryFault>,
+    pub(super) faults: BTreeMap<String, MemoryFault>,
 }
 
 /// The ports that a peer or a listener of port 0 may have (RFC 6335 §6).
 const EPHEMERAL: std::ops::RangeInclusive<u16> = 49152..=65535;
 
-impl MemoryHttp {
-    /// Makes an empty network.
-    #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self::with_config(HttpConfig::default(), clock)
+impl Network {
+    pub(super) fn new(log: usize, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, log, state: Mutex::default() }
     }
 
-    /// Makes an empty network with a configuration.
-    #[must_use]
-    pub fn with_config(config: HttpConfig, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Network { clock, log: config.log, state: Mutex::default() }))
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
-    /// Reaches `service` under `authority` (`host` for the default ports, or `host:port`); an earlier one is replaced.
-    ///
-    /// An error of the service is the caller's error as it is, so that a test can tell any.
-    ///
-    /// # Errors
-    /// `InvalidInput` where `authority` is no `host` or `host:port`.
-    pub fn route(&self, authority: &str, service: Arc<dyn HttpService>) -> Result<()> {
-        let key = authority_key(authority)?;
-        self.state().routes.insert(key, service);
-        Ok(())
-    }
-
-    /// Reaches `service` under every authority that has no route and no listener.
-    pub fn otherwise(&self, service: Arc<dyn HttpService>) {
-        self.state().otherwise = Some(service);
-    }
-
-    /// A new transport into this network; each closes by itself.
-    #[must_use]
-    pub fn transport(&self) -> Arc<dyn HttpTransport> {
-        Arc::new(MemoryTransport::new(self.clone()))
-    }
-
-    /// A new server that listens in this network.
-    #[must_use]
-    pub fn server(&self) -> Arc<dyn HttpServer> {
-        Arc::new(MemoryServer::new(self.clone()))
-    }
-
-    /// Takes the oldest request out of the log.
-    #[must_use]
-    pub fn take_request(&self) -> Option<RecordedRequest> {
-        self.state().log.pop_front()
-    }
-
-    /// The requests in the log, oldest first.
-    #[must_use]
-    pub fn requests(&self) -> Vec<RecordedRequest> {
-        self.state().log.iter().cloned().collect()
-    }
-
-    /// The requests that arrived, ever, those that left the log included.
-    #[must_use]
-    pub fn request_count(&self) -> u64 {
-        self.state().requests
-    }
-
-    /// Lets the next exchange that has no fault yet meet `fault`, whoever it goes to; called again, the one after it.
-    pub fn fail_next(&self, fault: MemoryFault) {
-        self.state().next_fault.push_back(fault);
-    }
-
-    /// Lets every exchange with `authority` meet `fault`, `None` = none any more.
-    ///
-    /// # Errors
-    /// `InvalidInput` where `authority` is no `host` or `host:port`.
-    pub fn set_fault(&self, authority: &str, fault: Option<MemoryFault>) -> Result<()> {
-        let key = authority_key(authority)?;
-        let mut state = self.state();
-        match fault {
-            Some(fault) => state.faults.insert(key, fault),
-            None => state.faults.remove(&key),
-        };
-        Ok(())
-    }
-
-    /// The clock of the network.
-    #[must_use]
-    pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.0.clock
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Finds who answers `url` and what goes wrong on the way there.
@@ -218,7 +101,7 @@ impl MemoryHttp {
 
     /// Writes a request into the log; `request` is what the handler will see.
     pub(super) fn record(&self, request: &HttpRequest) {
-        if self.0.log == 0 {
+        if self.log == 0 {
             self.state().requests += 1;
             return;
         }
@@ -227,11 +110,11 @@ impl MemoryHttp {
             url: request.url.clone(),
             headers: request.headers.clone(),
             body: request.body.as_bytes().cloned(),
-            at: self.0.clock.now(),
+            at: self.clock.now(),
         };
         let mut state = self.state();
         state.requests += 1;
-        if state.log.len() == self.0.log {
+        if state.log.len() == self.log {
             state.log.pop_front();
         }
         state.log.push_back(seen);
@@ -266,7 +149,7 @@ impl MemoryHttp {
     }
 }
 
-impl fmt::Debug for MemoryHttp {
+impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
         f.debug_struct("MemoryHttp")
@@ -332,16 +215,5 @@ fn bracketed(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
-    }
-}
-
-fn authority_key(text: &str) -> Result<String> {
-    let authority = text.parse::<Authority>().ok().filter(|a| !a.host().is_empty() && !text.contains('@'));
-    match authority {
-        Some(authority) => Ok(authority.as_str().to_ascii_lowercase()),
-        None => {
-            let message = format!("{text:?} is no authority; write `host` or `host:port`, without a scheme");
-            Err(Error::invalid("http.route", message))
-        }
     }
 }

@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::StatusCode;
-use onex_spi::http::{HttpBody, HttpReason, HttpResponse, HttpServer, HttpService, HttpServing};
-use onex_spi::{Error, ErrorKind, Gate, Health, Lifecycle, Pass, Result};
+use onex_spi::http::{HttpServer, HttpService, HttpServing};
+use onex_spi::{Error, Gate, Health, Lifecycle, Result};
 
-use super::MemoryHttp;
+use super::listener::Listener;
+use super::network::Network;
 
-/// Listens in a [`MemoryHttp`].
+/// Listens in a network.
 #[derive(Debug)]
 pub(super) struct MemoryServer {
-    network: MemoryHttp,
+    network: Arc<Network>,
     serving: Mutex<Serving>,
 }
 
@@ -26,7 +26,7 @@ struct Serving {
 }
 
 impl MemoryServer {
-    pub(super) fn new(network: MemoryHttp) -> Self {
+    pub(super) fn new(network: Arc<Network>) -> Self {
         Self { network, serving: Mutex::default() }
     }
 
@@ -47,7 +47,7 @@ impl HttpServer for MemoryServer {
             return Err(Error::closed("http.serve", "the memory server"));
         }
         let gate = Gate::new("the listener", self.network.clock().clone());
-        let listener = Arc::new(Listener { service, gate });
+        let listener = Arc::new(Listener::new(service, gate));
         let address = self.network.listen(address, &listener)?;
         let handle = Arc::new(MemoryServing { network: self.network.clone(), address, listener });
         serving.all.retain(|old| old.strong_count() > 0);
@@ -82,40 +82,10 @@ impl Lifecycle for MemoryServer {
     }
 }
 
-/// Who answers at an address, found by the network as long as the address is listened at.
-#[derive(Debug)]
-pub(super) struct Listener {
-    service: Arc<dyn HttpService>,
-    gate: Gate,
-}
-
-impl Listener {
-    pub(super) fn service(&self) -> &Arc<dyn HttpService> {
-        &self.service
-    }
-
-    /// Accepts one exchange.
-    pub(super) fn enter(&self) -> Result<Pass> {
-        self.gate.enter("http.exchange").map_err(|_| {
-            Error::new(ErrorKind::Unavailable, "http.exchange", "the server stopped listening")
-                .not_applied()
-                .with_detail(HttpReason::Connect)
-        })
-    }
-
-    /// What the caller sees of the handler's answer: an error is a 500 and is traced, not told.
-    pub(super) fn answered(&self, answer: Result<HttpResponse>) -> HttpResponse {
-        answer.unwrap_or_else(|error| {
-            tracing::error!(error = format!("{error:#}"), "the handler failed; answered 500");
-            HttpResponse::new(StatusCode::INTERNAL_SERVER_ERROR, HttpBody::EMPTY)
-        })
-    }
-}
-
 /// One address that is listened at.
 #[derive(Debug)]
 pub(super) struct MemoryServing {
-    network: MemoryHttp,
+    network: Arc<Network>,
     address: SocketAddr,
     listener: Arc<Listener>,
 }
@@ -123,7 +93,7 @@ pub(super) struct MemoryServing {
 impl MemoryServing {
     fn begin_close(&self, within: Duration) {
         self.network.unlisten(self.address, &self.listener);
-        self.listener.gate.begin_close(within);
+        self.listener.gate().begin_close(within);
     }
 }
 
@@ -133,14 +103,14 @@ impl HttpServing for MemoryServing {
     }
 
     fn in_flight(&self) -> u64 {
-        self.listener.gate.inside() as u64
+        self.listener.gate().inside() as u64
     }
 }
 
 #[async_trait]
 impl Lifecycle for MemoryServing {
     async fn health(&self) -> Health {
-        if self.listener.gate.is_closed() {
+        if self.listener.gate().is_closed() {
             return Health::Unhealthy(format!("{} is no longer listened at", self.address));
         }
         Health::Healthy
@@ -148,13 +118,13 @@ impl Lifecycle for MemoryServing {
 
     async fn close(&self, within: Duration) -> Result<()> {
         self.network.unlisten(self.address, &self.listener);
-        self.listener.gate.close("http_server.close", within).await
+        self.listener.gate().close("http_server.close", within).await
     }
 }
 
 impl Drop for MemoryServing {
     fn drop(&mut self) {
         self.network.unlisten(self.address, &self.listener);
-        self.listener.gate.cut();
+        self.listener.gate().cut();
     }
 }

@@ -1,5 +1,6 @@
 //! The transport: one exchange through the network.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,19 +11,19 @@ use onex_spi::http::{
 use onex_spi::{Effect, Error, ErrorKind, Features, Gate, Health, Lifecycle, Pass, Result};
 
 use super::body::{ArrivingBody, Cut, Held};
-use super::network::{Dialled, Target};
-use super::{MemoryFault, MemoryHttp, framing};
+use super::network::{Dialled, Network, Target};
+use super::{MemoryFault, framing};
 
-/// A way into a [`MemoryHttp`].
+/// A way into a network.
 #[derive(Debug)]
 pub(super) struct MemoryTransport {
-    network: MemoryHttp,
+    network: Arc<Network>,
     gate: Gate,
     capabilities: HttpCapabilities,
 }
 
 impl MemoryTransport {
-    pub(super) fn new(network: MemoryHttp) -> Self {
+    pub(super) fn new(network: Arc<Network>) -> Self {
         let capabilities = HttpCapabilities::new(
             Features::none().with(HttpFeature::Trailers).with(HttpFeature::ExactTarget),
         );

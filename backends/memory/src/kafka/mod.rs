@@ -37,9 +37,10 @@ mod driver;
 mod error;
 mod group;
 mod log;
+mod memory_kafka;
 mod producer;
 mod settings;
 mod topic;
 
-pub use self::broker::MemoryKafka;
 pub use self::config::{KafkaConfig, TopicConfig};
+pub use self::memory_kafka::MemoryKafka;
