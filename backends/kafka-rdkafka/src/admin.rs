@@ -13,8 +13,9 @@ use onex_spi::{Effect, Error, ErrorKind, Result};
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
 
-use crate::cluster::{ANSWER, Asked, Cluster, Pace, ask_layout, is_electing};
+use crate::cluster::{ANSWER, Admin, Asked, Cluster, Pace, ask_layout, is_electing};
 use crate::error;
+use crate::work::Reaped;
 
 /// How long metadata may take to show a change that the controller has made.
 const VISIBLE: Duration = Duration::from_secs(10);
@@ -43,7 +44,7 @@ impl Cluster {
             topic = topic.set(key, value);
         }
         let answer = admin.create_topics([&topic], &options()).await;
-        match outcome(answer, CALL, &request.name)? {
+        match self.outcome(answer, &admin, CALL, &request.name)? {
             None => {}
             Some(Code::TopicAlreadyExists) => return Ok(TopicOutcome::Existed),
             Some(code) => {
@@ -66,13 +67,37 @@ impl Cluster {
         check_topic_name(CALL, name)?;
         let admin = self.admin(CALL).await?;
         let answer = admin.delete_topics(&[name], &options()).await;
-        match outcome(answer, CALL, name)? {
+        match self.outcome(answer, &admin, CALL, name)? {
             None => {}
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => return Ok(TopicOutcome::Absent),
             Some(code) => return Err(error::of_code(code, CALL, format_args!("topic {name}"))),
         }
         self.until(CALL, name, |asked| matches!(asked, Asked::Unknown { .. })).await?;
         Ok(TopicOutcome::Deleted)
+    }
+
+    /// The one topic's answer: `None` = done, else the refusal's code.
+    fn outcome(
+        &self,
+        answer: KafkaResult<Vec<TopicResult>>,
+        admin: &Reaped<Admin>,
+        operation: &'static str,
+        topic: &str,
+    ) -> Result<Option<Code>> {
+        let about = format_args!("topic {topic}");
+        let results = answer.map_err(|error| {
+            let error = error::of_question(&error, operation, about, &self.config().bootstrap_servers);
+            admin.inner().context().notes.explain(error, operation)
+        })?;
+        match results.into_iter().next() {
+            Some(Ok(_)) => Ok(None),
+            Some(Err((_, code))) => Ok(Some(code)),
+            None => Err(Error::new(
+                ErrorKind::Unclassified,
+                operation,
+                format!("{about}: an answer without a result"),
+            )),
+        }
     }
 
     /// Waits until metadata shows a change that the controller has made.
@@ -106,23 +131,4 @@ impl Cluster {
 /// Asks the controller to answer only once it has made the change.
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER))
-}
-
-/// The one topic's answer: `None` = done, else the refusal's code.
-fn outcome(
-    answer: KafkaResult<Vec<TopicResult>>,
-    operation: &'static str,
-    topic: &str,
-) -> Result<Option<Code>> {
-    let about = format_args!("topic {topic}");
-    let results = answer.map_err(|error| error::of_native(&error, operation, about))?;
-    match results.into_iter().next() {
-        Some(Ok(_)) => Ok(None),
-        Some(Err((_, code))) => Ok(Some(code)),
-        None => Err(Error::new(
-            ErrorKind::Unclassified,
-            operation,
-            format!("{about}: an answer without a result"),
-        )),
-    }
 }

@@ -183,10 +183,15 @@ impl StdError for Native {}
 
 /// Makes the error for a code that answered `operation`; `about` names the topic, group or call.
 pub(crate) fn of_code(code: Code, operation: &'static str, about: impl fmt::Display) -> Error {
+    let message = format!("{about}: {}; {}", text(code), way_out(row(code).kind));
+    of_code_with(code, operation, message)
+}
+
+fn of_code_with(code: Code, operation: &'static str, message: String) -> Error {
     let row = row(code);
     let mut fault = KafkaFault::new(row.name).with_recovery(row.recovery);
     fault.code = number(code);
-    Error::new(row.kind, operation, format!("{about}: {}; {}", text(code), way_out(row.kind)))
+    Error::new(row.kind, operation, message)
         .with_effect(row.effect)
         .with_detail(fault)
         .with_source(Native(code))
@@ -223,6 +228,29 @@ pub(crate) fn of_native(error: &KafkaError, operation: &'static str, about: impl
         other => Error::new(ErrorKind::Unclassified, operation, format!("{about}: {other}"))
             .with_detail(KafkaFault::new("").with_recovery(Recovery::Abort))
             .with_source(other.clone()),
+    }
+}
+
+/// Makes the error for a question to the cluster; where nobody answered it names the brokers `asked`, which librdkafka's text does not.
+pub(crate) fn of_question(
+    error: &KafkaError,
+    operation: &'static str,
+    about: impl fmt::Display,
+    asked: &[String],
+) -> Error {
+    match code_of(error) {
+        Some(
+            code @ (Code::OperationTimedOut
+            | Code::TimedOutQueue
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve),
+        ) => {
+            let (asked, text) = (asked.join(", "), text(code));
+            let way_out = "check that they run and that bootstrap_servers names them, or try again later";
+            of_code_with(code, operation, format!("{about}: no answer from {asked}: {text}; {way_out}"))
+        }
+        _ => of_native(error, operation, about),
     }
 }
 
@@ -349,6 +377,29 @@ mod tests {
     fn a_code_inside_an_admin_operation_is_found() {
         let error = of_native(&KafkaError::AdminOp(Code::OperationTimedOut), "kafka.create_topic", "topic t");
         assert_eq!((error.kind(), error.effect()), (ErrorKind::TimedOut, Effect::Unknown));
+    }
+
+    #[test]
+    fn a_question_that_nobody_answered_names_topic_brokers_and_the_way_out() {
+        let asked = ["a:9092".to_owned(), "b:9092".to_owned()];
+        let told = |code| {
+            let error = of_question(&KafkaError::AdminOp(code), "kafka.create_topic", "topic orders", &asked);
+            assert_eq!((error.kind(), error.effect()), (row(code).kind, row(code).effect));
+            error.message().to_owned()
+        };
+        let way_out = "check that they run and that bootstrap_servers names them, or try again later";
+        for (code, text) in [
+            (Code::OperationTimedOut, "Local: Timed out"),
+            (Code::BrokerTransportFailure, "Local: Broker transport failure"),
+            (Code::AllBrokersDown, "Local: All broker connections are down"),
+        ] {
+            assert_eq!(told(code), format!("topic orders: no answer from a:9092, b:9092: {text}; {way_out}"));
+        }
+        // A broker's own answer is told as that.
+        for code in [Code::RequestTimedOut, Code::NotController, Code::TopicAuthorizationFailed] {
+            assert!(!told(code).contains("a:9092"), "{code:?}");
+        }
+        assert!(!told(Code::Authentication).contains("a:9092"));
     }
 
     #[test]

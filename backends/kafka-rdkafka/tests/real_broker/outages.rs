@@ -112,6 +112,21 @@ async fn health_names_the_broker_that_is_away() {
     assert!(reason.starts_with("kafka.health: ") && reason.ends_with("; asked 127.0.0.1:1"), "{reason}");
 }
 
+/// A topic that nobody could be asked for is named, and so is who was asked.
+#[tokio::test]
+async fn a_topic_that_nobody_makes_is_told_with_the_brokers_asked() {
+    let driver = open(Config::new(["127.0.0.1:1"]), &context()).await.unwrap();
+    for made in
+        [driver.create_topic(CreateTopicRequest::new("orders", 1)).await, driver.delete_topic("orders").await]
+    {
+        let error = made.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::TimedOut), "{error:?}");
+        let message = error.message();
+        assert!(message.starts_with("topic orders: no answer from 127.0.0.1:1: Local: "), "{message}");
+        assert!(message.contains("bootstrap_servers"), "{message}");
+    }
+}
+
 /// One thread with a 1 ms ticker, the broker away: no call keeps the thread, and each ends (K22).
 #[tokio::test]
 async fn calls_without_a_broker_keep_the_thread_free() {
