@@ -15,24 +15,20 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use onex_spi::bridge::{
-    BridgeMessage, BridgeReceipt, DeadLetter, DeadReason, DeliveryTag, Disposition, Overflow, Settled,
-};
+use onex_spi::bridge::{BridgeMessage, DeadLetter, DeadReason, DeliveryTag, Disposition, Overflow};
 use onex_spi::{BoxFuture, Error, Result, Timer};
 
-use crate::books::{Entry, SourceState};
+use crate::asking::Asking;
+use crate::batch::Batch;
+use crate::books::SourceState;
 use crate::bridge::Bridge;
 use crate::conditions::{Scratch, Verdict};
 use crate::error;
 use crate::held::{Group, Groups, Held, Owner, Retries};
 use crate::inbox::Ending;
-
-/// The shortest pause before a source that met an error is asked again, whatever the back-off says.
-const SOURCE_PAUSE: Duration = Duration::from_millis(1);
 
 /// How often the lane goes round in one poll.
 const ROUNDS: u32 = 64;
@@ -51,10 +47,7 @@ pub(crate) struct Lane {
     flights: u64,
     retries: Retries,
     retry_timer: Box<dyn Timer>,
-    source_timer: Box<dyn Timer>,
     asking: Asking,
-    /// Errors of the source in turn.
-    source_errors: u32,
     /// Whether callers use this bridge: then they keep a share of the places.
     callers: bool,
     draining: bool,
@@ -68,13 +61,6 @@ struct Flight {
     held: Vec<Held>,
 }
 
-/// When the source is asked next.
-enum Asking {
-    Now,
-    At(Instant),
-    Never,
-}
-
 /// Why the lane looks up from its waiting.
 enum Event {
     Received(Result<usize>),
@@ -86,57 +72,6 @@ enum Event {
     Cut,
 }
 
-/// What becomes of the messages of one batch: those that go on, and those at their end, to be told after the books know.
-struct Batch {
-    now: Instant,
-    groups: Groups,
-    entry: Entry,
-    settled: Vec<Settled>,
-    answers: Vec<(crate::inbox::Answer, Result<BridgeReceipt>)>,
-    rule_errors: u64,
-    retries: u64,
-    troubled: usize,
-    untroubled: usize,
-}
-
-impl Batch {
-    fn at(now: Instant) -> Self {
-        Self {
-            now,
-            groups: Groups::default(),
-            entry: Entry::default(),
-            settled: Vec::new(),
-            answers: Vec::new(),
-            rule_errors: 0,
-            retries: 0,
-            troubled: 0,
-            untroubled: 0,
-        }
-    }
-
-    fn add(&mut self, held: Held, disposition: Disposition, reply: Option<BridgeMessage>) {
-        self.entry.busy += self.now.saturating_duration_since(held.taken);
-        self.untroubled += usize::from(held.troubled);
-        match held.owner {
-            Owner::Source(tag) => {
-                self.settled.push(Settled::new(tag, held.id, disposition).with_reply(reply))
-            }
-            Owner::Caller(answer) => {
-                let outcome = match disposition {
-                    Disposition::Failed(error) => Err(error),
-                    disposition => Ok(BridgeReceipt::new(held.id, disposition, reply)),
-                };
-                self.answers.push((answer, outcome));
-            }
-        }
-    }
-
-    fn fail(&mut self, held: Held, error: Error) {
-        self.entry.failed += 1;
-        self.add(held, Disposition::Failed(error), None);
-    }
-}
-
 impl Lane {
     pub(crate) fn new(bridge: Arc<Bridge>, seed: u64) -> Self {
         Self {
@@ -146,9 +81,7 @@ impl Lane {
             flights: 0,
             retries: Retries::default(),
             retry_timer: bridge.clock.timer(),
-            source_timer: bridge.clock.timer(),
-            asking: Asking::Now,
-            source_errors: 0,
+            asking: Asking::new(bridge.clock.timer()),
             callers: false,
             draining: false,
             random: fastrand::Rng::with_seed(seed),
@@ -195,10 +128,10 @@ impl Lane {
 
     /// How many messages the source may hand out now.
     fn share(&self) -> usize {
-        match self.asking {
-            Asking::Now if self.callers && !self.draining => self.room().div_ceil(2),
-            Asking::Now => self.room(),
-            Asking::At(_) | Asking::Never => 0,
+        match self.asking.is_now() {
+            true if self.callers && !self.draining => self.room().div_ceil(2),
+            true => self.room(),
+            false => 0,
         }
     }
 
@@ -215,10 +148,8 @@ impl Lane {
             }
             if found.ending == Ending::Drain && !self.draining {
                 self.draining = true;
-                if let Asking::At(_) = self.asking {
-                    // Nobody waits for a source to recover that is closing: it says now whether it still has something.
-                    self.asking = Asking::Now;
-                }
+                // Nobody waits for a source to recover that is closing: it says now whether it still has something.
+                self.asking.hurry();
                 let bridge = Arc::clone(&self.bridge);
                 bridge.inbox.refuse_all(|| error::closed(bridge.id));
                 continue;
@@ -232,11 +163,7 @@ impl Lane {
                 self.retry();
                 continue;
             }
-            if let Asking::At(due) = self.asking
-                && self.source_timer.poll_at(due, cx).is_ready()
-            {
-                self.asking = Asking::Now;
-            }
+            self.asking.poll_pause(cx);
             let free = self.room().saturating_sub(share);
             if found.waiting > 0 && free > 0 {
                 self.take_callers(free);
@@ -255,10 +182,10 @@ impl Lane {
                 bridge.inbox.refuse_all(|| error::full(&bridge.name, bridge.limits.in_flight));
                 continue;
             }
-            if share == 0 && matches!(self.asking, Asking::Now) && self.room() > 0 {
+            if share == 0 && self.asking.is_now() && self.room() > 0 {
                 return Poll::Ready(Event::Again { callers_first: false });
             }
-            if self.draining && self.held == 0 && matches!(self.asking, Asking::Never) {
+            if self.draining && self.held == 0 && self.asking.is_over() {
                 return Poll::Ready(Event::Done);
             }
             return Poll::Pending;
@@ -466,35 +393,27 @@ impl Lane {
     }
 
     fn source_works(&mut self) {
-        if self.source_errors > 0 {
-            self.source_errors = 0;
+        if self.asking.works() {
             self.bridge.books().source = SourceState::Open;
         }
     }
 
     fn source_ended(&mut self) {
-        self.asking = Asking::Never;
+        self.asking.end();
         self.bridge.books().source = SourceState::Ended;
         tracing::info!(bridge = &*self.bridge.name, "the source has ended");
     }
 
-    /// A source that may recover is asked again, later each time; for it there is no last attempt.
     fn source_met(&mut self, error: Error) {
         let bridge = &self.bridge;
-        let endless = bridge.limits.retry.clone().with_max_attempts(u32::MAX);
-        self.source_errors = self.source_errors.saturating_add(1).min(u32::MAX - 1);
-        let wait = endless.wait(self.source_errors, self.random.u64(..)).map(|wait| wait.max(SOURCE_PAUSE));
-        let due =
-            wait.filter(|_| error.is_retryable(true)).and_then(|wait| bridge.clock.now().checked_add(wait));
-        let state = match due {
-            Some(due) => {
+        let random = self.random.u64(..);
+        let state = match self.asking.met(&error, &bridge.limits.retry, bridge.clock.now(), random) {
+            Some(wait) => {
                 tracing::warn!(bridge = &*bridge.name, %error, ?wait, "the source met an error and is asked again");
-                self.asking = Asking::At(due);
                 SourceState::Troubled
             }
             None => {
                 tracing::error!(bridge = &*bridge.name, %error, "the source has failed");
-                self.asking = Asking::Never;
                 SourceState::Failed
             }
         };

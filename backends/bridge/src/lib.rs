@@ -27,6 +27,8 @@
 //! No order per key over retries, no deduplication, no redrive.
 #![forbid(unsafe_code)]
 
+mod asking;
+mod batch;
 mod books;
 mod bridge;
 mod bridges;
