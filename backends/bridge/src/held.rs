@@ -49,20 +49,32 @@ pub(crate) struct Group {
 
 /// The groups of one batch, in the order of their first message.
 #[derive(Debug, Default)]
-pub(crate) struct Groups(Vec<Group>);
+pub(crate) struct Groups {
+    all: Vec<Group>,
+    /// What the first group reserves.
+    room: usize,
+}
 
 impl Groups {
-    /// Adds a message; `room` is how many may come.
-    pub(crate) fn add(&mut self, to: &Arc<str>, dead: bool, message: BridgeMessage, held: Held, room: usize) {
+    /// Groups for `count` messages.
+    ///
+    /// Most batches go one way, so the first group gets room for them all at once; further ones grow as they must, so that many routes
+    /// do not reserve many times the batch.
+    pub(crate) fn with_room(count: usize) -> Self {
+        Self { all: Vec::new(), room: count }
+    }
+
+    pub(crate) fn add(&mut self, to: &Arc<str>, dead: bool, message: BridgeMessage, held: Held) {
         // Routes of one rule set are one pointer each; another rule set's make a group of their own, which costs nothing but a call.
-        let found = self.0.iter_mut().rev().find(|group| Arc::ptr_eq(&group.to, to) && group.dead == dead);
+        let found = self.all.iter_mut().rev().find(|group| Arc::ptr_eq(&group.to, to) && group.dead == dead);
         let group = match found {
             Some(group) => group,
             None => {
+                let room = std::mem::take(&mut self.room);
                 let (messages, held) = (Vec::with_capacity(room), Vec::with_capacity(room));
-                self.0.push(Group { to: to.clone(), dead, messages, held });
-                let last = self.0.len() - 1;
-                &mut self.0[last]
+                self.all.push(Group { to: to.clone(), dead, messages, held });
+                let last = self.all.len() - 1;
+                &mut self.all[last]
             }
         };
         group.messages.push(message);
@@ -70,7 +82,7 @@ impl Groups {
     }
 
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Group> {
-        self.0.drain(..)
+        self.all.drain(..)
     }
 }
 
@@ -112,7 +124,7 @@ impl Retries {
             && first.key().0 <= now
         {
             let Retry { to, dead, message, held } = first.remove();
-            groups.add(&to, dead, message, held, 1);
+            groups.add(&to, dead, message, held);
         }
     }
 
@@ -131,6 +143,18 @@ mod tests {
     fn message(n: u128) -> (BridgeMessage, Held) {
         let id = MessageId::from_u128(n);
         (BridgeMessage::new(id, "x"), Held::new(id, Owner::Source(DeliveryTag::new(1)), Instant::now()))
+    }
+
+    #[test]
+    fn only_the_first_route_of_a_batch_reserves_room_for_all() {
+        let mut groups = Groups::with_room(1_000);
+        for n in 0..1_000 {
+            let (message, held) = message(n);
+            groups.add(&n.to_string().into(), false, message, held);
+        }
+        let reserved: Vec<_> = groups.drain().map(|group| group.held.capacity()).collect();
+        assert_eq!(reserved.len(), 1_000);
+        assert!(reserved[0] >= 1_000 && reserved[1..].iter().all(|room| *room < 16), "{reserved:?}");
     }
 
     #[test]

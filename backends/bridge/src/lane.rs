@@ -223,6 +223,7 @@ impl Lane {
         self.held += count;
         bridge.books().take(count as u64, bytes);
         let mut batch = Batch::at(bridge.clock.now());
+        batch.groups = Groups::with_room(count);
         let rules = bridge.rules.load();
         for (owner, message) in messages {
             let mut held = Held::new(message.id, owner, batch.now);
@@ -234,7 +235,7 @@ impl Lane {
             match rules.decide(&message, &mut self.scratch) {
                 Verdict::Route { to, rule } => {
                     held.rule = rule;
-                    batch.groups.add(to, false, message, held, count);
+                    batch.groups.add(to, false, message, held);
                 }
                 Verdict::Drop => {
                     batch.entry.filtered += 1;
@@ -363,7 +364,7 @@ impl Lane {
         let message = letter.with_route(route.cloned(), rule).into_message();
         held.attempts = 0;
         held.dead = Some((reason, cause));
-        batch.groups.add(&end.to, true, message, held, 1);
+        batch.groups.add(&end.to, true, message, held);
     }
 
     /// Writes down what became of messages, then tells it.
