@@ -58,7 +58,7 @@ impl<'m> Scan<'m> {
         }
         if self.peek() != Some(b'{') {
             node.mark(slots, || Slot::NoObject, || Slot::NoObject);
-            return self.skip(depth);
+            return self.no_object(depth);
         }
         // Also where an object comes again under the same name: the last one counts.
         node.mark(slots, || Slot::Missing, || Slot::Absent);
@@ -67,6 +67,19 @@ impl<'m> Scan<'m> {
             Some((_, node)) => scan.wanted(node, slots, depth),
             None => scan.skip(depth),
         })
+    }
+
+    /// Passes what stands where an object is wanted. serde_json reads it to find what it is, and refuses a number that no type holds
+    /// and half of a surrogate pair, so whatever may be one of them is left to it.
+    fn no_object(&mut self, depth: u32) -> Result<(), Odd> {
+        match self.peek() {
+            Some(b'-' | b'0'..=b'9') => Err(Odd),
+            Some(b'"') => match self.string()? {
+                (_, false) => Ok(()),
+                (_, true) => Err(Odd),
+            },
+            _ => self.skip(depth),
+        }
     }
 
     /// Goes through an object; `each` reads the value of a name.

@@ -81,6 +81,22 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// Wants the field that `names` lead to, for `slot`.
+    pub(super) fn want(&mut self, names: &[String], slot: usize) {
+        let Some((name, rest)) = names.split_first() else {
+            self.slot = Some(slot);
+            return;
+        };
+        let place = match self.below.iter().position(|(known, _)| **known == **name) {
+            Some(place) => place,
+            None => {
+                self.below.push((name.as_str().into(), Self::default()));
+                self.below.len() - 1
+            }
+        };
+        self.below[place].1.want(rest, slot);
+    }
+
     /// Says of all that is wanted below this node: `below` of this object, `deeper` further down.
     pub(super) fn mark<'m>(&self, slots: &mut [Slot<'m>], below: fn() -> Slot<'m>, deeper: fn() -> Slot<'m>) {
         for (_, node) in &self.below {

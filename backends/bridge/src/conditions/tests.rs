@@ -1,6 +1,7 @@
 use onex_spi::bridge::{BridgeMessage, MessageFormat, MessageId, RoutingRule, Unmatched};
 use onex_spi::kafka::Header;
 
+use super::slots::Node;
 use super::*;
 
 pub(super) fn policy(format: MessageFormat) -> Policy {
@@ -331,4 +332,116 @@ fn what_is_json_is_what_serde_json_takes_whatever_is_read_of_it() {
         }
     }
     assert!(refused > 500, "{refused} of the texts are broken");
+}
+
+/// A text that is JSON before it is damaged: with escapes, names that come again, odd numbers, spaces and depth.
+fn any_text(random: &mut fastrand::Rng, depth: u32, into: &mut String) {
+    let spaces = ["", "", "", " ", "\n\t"];
+    let strings =
+        ["", "a", "b", "ä😀", "longer than a word of eight bytes", "\\n", "\\u0061", "\\ud800", "a\\\"b\\\\"];
+    let numbers = [
+        "0",
+        "-0",
+        "7",
+        "-3",
+        "0.5",
+        "1e2",
+        "1E+2",
+        "-2.5e-3",
+        "18446744073709551615",
+        "1e999",
+        "123456789012345678901",
+    ];
+    let pick = |random: &mut fastrand::Rng, from: &[&'static str]| from[random.usize(..from.len())];
+    into.push_str(pick(random, &spaces));
+    match random.u32(..if depth == 0 { 4 } else { 7 }) {
+        0 => into.push_str(pick(random, &["null", "true", "false"])),
+        1 | 2 => into.push_str(pick(random, &numbers)),
+        3 => into.push_str(&format!("\"{}\"", pick(random, &strings))),
+        kind => {
+            let (open, close) = if kind == 4 { ('[', ']') } else { ('{', '}') };
+            into.push(open);
+            for place in 0..random.u32(..5) {
+                if place > 0 {
+                    into.push(',');
+                }
+                if open == '{' {
+                    let name = pick(random, &["a", "a", "b", "c", "\\u0061", "ä"]);
+                    into.push_str(&format!("{}\"{name}\"{}:", pick(random, &spaces), pick(random, &spaces)));
+                }
+                any_text(random, depth - 1, into);
+            }
+            into.push_str(pick(random, &spaces));
+            into.push(close);
+        }
+    }
+    into.push_str(pick(random, &spaces));
+}
+
+#[test]
+fn where_the_quick_way_answers_serde_json_answers_the_same() {
+    let names = |path: &str| path.split('.').map(str::to_owned).collect::<Vec<_>>();
+    let wanted: [&[&str]; 5] = [&[], &["a"], &["a.b", "b"], &["a.a.a", "a.b.c", "c"], &["ä"]];
+    let mut nodes: Vec<(Node, usize)> = Vec::new();
+    for paths in wanted {
+        let mut node = Node::default();
+        paths.iter().enumerate().for_each(|(slot, path)| node.want(&names(path), slot));
+        nodes.push((node, paths.len()));
+    }
+    let mut whole = Node::default();
+    whole.want(&[], 0);
+    nodes.push((whole, 1));
+
+    let mut random = fastrand::Rng::with_seed(13);
+    let (mut quick, mut left, mut broken) = (0, 0, 0);
+    for round in 0..8_000 {
+        let mut text = String::new();
+        any_text(&mut random, 5, &mut text);
+        if round % 50 == 0 {
+            let around = random.usize(55..75);
+            text = format!("{}{text}{}", "[".repeat(around), "]".repeat(around));
+        }
+        let mut bytes = text.into_bytes();
+        for _ in 0..random.u32(..3) {
+            let place = random.usize(..bytes.len());
+            match random.u32(..4) {
+                0 => drop(bytes.remove(place)),
+                1 => bytes.truncate(place),
+                2 => bytes.insert(place, *random.choice(b"{}[]\",:\\0-+.tnue \x01").expect("some")),
+                _ => bytes[place] = *random.choice(b"{}[]\",:\\0-+.tnue \x01").expect("some"),
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        // What is not UTF-8 reaches neither way.
+        let Ok(text) = String::from_utf8(bytes) else { continue };
+        for (node, count) in &nodes {
+            let slots = || std::iter::repeat_with(|| Slot::Absent).take(*count).collect::<Vec<_>>();
+            let (mut one, mut other) = (slots(), slots());
+            let sure = parse::read(&text, node, &mut other);
+            match scan::read(&text, node, &mut one) {
+                Ok(()) => {
+                    assert!(sure.is_ok(), "{text:?}: {sure:?}");
+                    assert!(
+                        one.iter().zip(&other).all(|(one, other)| same(one, other)),
+                        "{text:?}: {one:?} {other:?}"
+                    );
+                    quick += 1;
+                }
+                Err(_) if sure.is_ok() => left += 1,
+                Err(_) => broken += 1,
+            }
+        }
+    }
+    // Each of the three is met often enough to mean something.
+    assert!(quick > 5_000 && left > 500 && broken > 5_000, "{quick} quick, {left} left, {broken} broken");
+}
+
+fn same(one: &Slot<'_>, other: &Slot<'_>) -> bool {
+    let values = match (one.value(), other.value()) {
+        (Some(one), Some(other)) => one.equals(other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    std::mem::discriminant(one) == std::mem::discriminant(other) && values
 }

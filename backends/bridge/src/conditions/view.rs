@@ -51,22 +51,10 @@ impl Reader {
     pub(super) fn new(paths: &Paths, format: MessageFormat) -> Self {
         let (mut payload, mut aside) = (Node::default(), Vec::new());
         for (slot, path) in paths.iter().enumerate() {
-            if path.root != Root::Payload {
-                aside.push((slot, path.clone()));
-                continue;
+            match path.root {
+                Root::Payload => payload.want(&path.names, slot),
+                _ => aside.push((slot, path.clone())),
             }
-            let mut node = &mut payload;
-            for name in &path.names {
-                let place = match node.below.iter().position(|(known, _)| **known == **name) {
-                    Some(place) => place,
-                    None => {
-                        node.below.push((name.as_str().into(), Node::default()));
-                        node.below.len() - 1
-                    }
-                };
-                node = &mut node.below[place].1;
-            }
-            node.slot = Some(slot);
         }
         Self { format, slots: paths.len(), payload, aside }
     }
