@@ -10,10 +10,17 @@ use crate::BoxFuture;
 ///
 /// # For implementers
 /// T1 `now` never goes back. T2 a sleep or timer ends at or after its instant, at most [`grain`](Clock::grain)
-/// later plus what the scheduler needs. T3 an instant that has passed completes at the next poll.
+/// later plus what the scheduler needs. T3 an instant that has passed completes at the next poll. T4 `recent` never goes back
+/// and is never after `now`, at most `grain` before it plus what the scheduler needs.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The monotonic time.
     fn now(&self) -> Instant;
+
+    /// The time not long ago, where that is cheaper to read than [`now`](Clock::now); for asking whether something is over that
+    /// may end a little late, never for stamps.
+    fn recent(&self) -> Instant {
+        self.now()
+    }
 
     /// The calendar time; for timestamps and `Retry-After` dates only, never for durations.
     fn wall(&self) -> SystemTime;
@@ -27,7 +34,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Makes one movable timer, for a call that re-arms instead of making a new one each time.
     fn timer(&self) -> Box<dyn Timer>;
 
-    /// How late this clock may be.
+    /// How late this clock may be, at its timers and by [`recent`](Clock::recent).
     fn grain(&self) -> Duration;
 }
 
@@ -51,84 +58,9 @@ pub trait Timer: Send {
 const _: fn(&dyn Timer) = |_| ();
 
 #[cfg(feature = "tokio")]
-pub use self::tokio_clock::TokioClock;
+mod system;
+#[cfg(feature = "tokio")]
+mod tokio;
 
 #[cfg(feature = "tokio")]
-mod tokio_clock {
-    use std::pin::Pin;
-
-    use tokio::time::{Instant as TokioInstant, Sleep, sleep_until};
-
-    use super::*;
-
-    /// The clock of the tokio runtime; follows tokio's paused time in tests.
-    #[non_exhaustive]
-    #[derive(Clone, Copy, Debug, Default)]
-    pub struct TokioClock;
-
-    impl TokioClock {
-        /// Makes the clock.
-        #[must_use]
-        pub fn new() -> Self {
-            Self
-        }
-    }
-
-    impl Clock for TokioClock {
-        fn now(&self) -> Instant {
-            TokioInstant::now().into_std()
-        }
-
-        fn wall(&self) -> SystemTime {
-            SystemTime::now()
-        }
-
-        fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
-            Box::pin(sleep_until(deadline.into()))
-        }
-
-        fn timer(&self) -> Box<dyn Timer> {
-            Box::new(TokioTimer(None))
-        }
-
-        fn grain(&self) -> Duration {
-            Duration::from_millis(1)
-        }
-    }
-
-    /// Made at its first poll, because only then is a runtime certain to be there.
-    struct TokioTimer(Option<Pin<Box<Sleep>>>);
-
-    impl Timer for TokioTimer {
-        fn poll_at(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-            let deadline = TokioInstant::from_std(deadline);
-            let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-            if sleep.deadline() != deadline {
-                sleep.as_mut().reset(deadline);
-            }
-            sleep.as_mut().poll(cx)
-        }
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[tokio::test(start_paused = true)]
-        async fn a_timer_is_moved_and_follows_paused_time() {
-            let clock = TokioClock::new();
-            let start = clock.now();
-            let mut timer = clock.timer();
-            std::future::poll_fn(|cx| timer.poll_at(start + Duration::from_secs(1), cx)).await;
-            std::future::poll_fn(|cx| timer.poll_at(start + Duration::from_secs(5), cx)).await;
-            assert_eq!(clock.now() - start, Duration::from_secs(5));
-        }
-
-        #[tokio::test(start_paused = true)]
-        async fn a_wait_without_end_has_an_instant_too() {
-            let clock: &dyn Clock = &TokioClock::new();
-            assert_eq!(clock.after(Duration::from_secs(5)), clock.now() + Duration::from_secs(5));
-            assert!(clock.after(Duration::MAX) > clock.now() + Duration::from_secs(1 << 30));
-        }
-    }
-}
+pub use self::{system::SystemClock, tokio::TokioClock};

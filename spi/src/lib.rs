@@ -12,7 +12,7 @@
 //!
 //! This crate holds every trait and its data: ports, one [`Error`], pure decisions
 //! ([`http::RetryPolicy::decide`]), [`Clock`], the breaker's permit, the [`Gate`] of what can be closed. It has no runtime, no I/O, no
-//! global and no default feature; the feature `tokio` adds `TokioClock` and nothing else.
+//! global and no default feature; the feature `tokio` adds `TokioClock` and `SystemClock`, and nothing else.
 //!
 //! Each port module says what it models, what callers and engine authors must know, and its laws,
 //! numbered; the conformance suites in `onex-testkit` cite the numbers.
@@ -32,9 +32,9 @@ pub mod kafka;
 mod lifecycle;
 pub mod provider;
 
-#[cfg(feature = "tokio")]
-pub use clock::TokioClock;
 pub use clock::{Clock, Timer};
+#[cfg(feature = "tokio")]
+pub use clock::{SystemClock, TokioClock};
 pub use error::{Detail, Effect, Error, ErrorKind, Result, find_source};
 pub use features::{Feature, Features};
 pub use gate::{Gate, Pass};

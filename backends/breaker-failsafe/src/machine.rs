@@ -212,7 +212,8 @@ impl Machine {
                 if running >= self.config.half_open_max_calls.min(needed) as usize {
                     return rejected(None);
                 }
-                let time = call_timeout.unwrap_or_default().max(self.config.open_time);
+                let timeout = call_timeout.or(self.config.call_timeout);
+                let time = timeout.unwrap_or_default().max(self.config.open_time);
                 self.last_probe += 1;
                 self.probes.insert(self.last_probe, Lease { era: self.era, span: Span { since: now, time } });
                 Ok(Ticket::new(self.era, self.last_probe))

@@ -18,7 +18,7 @@ use onex_spi::breaker::{
     Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerExt, CircuitExt, RatePolicy, TripPolicy,
     Window,
 };
-use onex_spi::{Error, TokioClock};
+use onex_spi::{Clock, Error, SystemClock, TokioClock};
 use onex_testkit::clock::ManualClock;
 use recloser::{AsyncRecloser, Recloser};
 use tower_layer::Layer;
@@ -36,7 +36,11 @@ fn finished<F: Future>(future: F) -> F::Output {
 }
 
 fn breaker(defaults: CircuitBreakerConfig) -> Arc<dyn CircuitBreaker> {
-    let Ok(breaker) = open(Config::new().with_defaults(defaults), Arc::new(TokioClock::new())) else {
+    breaker_on(defaults, Arc::new(SystemClock::new()))
+}
+
+fn breaker_on(defaults: CircuitBreakerConfig, clock: Arc<dyn Clock>) -> Arc<dyn CircuitBreaker> {
+    let Ok(breaker) = open(Config::new().with_defaults(defaults), clock) else {
         unreachable!("the defaults are good")
     };
     breaker
@@ -143,6 +147,8 @@ fn rejected(c: &mut Criterion) {
     group.bench_function("reading the clock alone", |b| b.iter(Instant::now));
     let circuit = opened(circuit());
     group.bench_function("onex permit", |b| b.iter(|| circuit.try_acquire().is_err()));
+    let exact = opened(circuit_of(&breaker_on(CircuitBreakerConfig::new(), Arc::new(TokioClock::new()))));
+    group.bench_function("onex permit, exact clock", |b| b.iter(|| exact.try_acquire().is_err()));
     let Ok(manual) = open(Config::new(), Arc::new(ManualClock::new())) else { unreachable!("good") };
     if manual.circuit(NAME).is_ok_and(|_| manual.force_circuit_open(NAME).is_ok()) {
         let forced = circuit_of(&manual);

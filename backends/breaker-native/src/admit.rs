@@ -12,50 +12,59 @@ use crate::totals::Count;
 use crate::word::{State, Word};
 
 impl NativeCircuit {
+    /// Whether a call runs for sure, by the word alone: the circuit is closed, and nobody times its calls.
     #[inline]
-    pub(crate) fn decide(&self, call_timeout: Option<Duration>) -> Result<Ticket, Rejection> {
-        let word = self.word();
-        if word.is_closed() && !self.limits().slow_calls() {
-            return Ok(Ticket::new(word.era(), PLAIN));
-        }
-        self.decide_slowly(word, call_timeout)
+    pub(crate) fn passes(&self, word: Word) -> bool {
+        word.is_closed() && !self.limits().slow_calls()
     }
 
-    /// Turns a call away, unless the circuit is only observed (R23).
-    #[cold]
-    pub(crate) fn rejected(&self, rejection: Rejection) -> Result<Ticket, Rejection> {
-        let limits = self.limits();
-        if rejection.forced || !limits.observe_only() {
-            self.count(Count::Rejected);
-            return Err(rejection);
-        }
-        self.count(Count::Admitted);
-        self.count(Count::WouldReject);
-        let slot = if limits.slow_calls() { Slot::timed(self.now().nanos()) } else { PLAIN };
-        Ok(Ticket::new(NO_ERA, slot))
-    }
-
-    fn call(&self, word: Word) -> Ticket {
-        let timed = self.limits().slow_calls();
-        Ticket::new(word.era(), if timed { Slot::timed(self.now().nanos()) } else { PLAIN })
-    }
-
-    fn decide_slowly(&self, word: Word, call_timeout: Option<Duration>) -> Result<Ticket, Rejection> {
+    /// Lets a call through or turns it away, and counts that; kept away from the way through a closed circuit.
+    #[inline(never)]
+    pub(crate) fn admit_slowly(
+        &self,
+        word: Word,
+        call_timeout: Option<Duration>,
+    ) -> Result<Ticket, Rejection> {
         match word.state() {
             State::Closed { .. } | State::ForcedClosed => Ok(self.call(word)),
-            State::ForcedOpen => Err(forced_open()),
-            State::Open { until_ms } => match self.now().until_milli(until_ms) {
-                Some(left) => Err(still_open(left)),
+            State::ForcedOpen => self.reject(forced_open()),
+            State::Open { until_ms } => match self.recent().until_milli(until_ms) {
+                Some(left) => self.reject(still_open(left)),
                 None => self.decide_probe(call_timeout),
             },
             State::HalfOpen { in_flight, successes } => {
                 let over = self.next_expiry.load(Ordering::Acquire);
-                if in_flight >= self.limits().slots(successes) && !self.now().has_reached(over) {
-                    return Err(half_open_full());
+                if in_flight >= self.limits().slots(successes) && !self.recent().has_reached(over) {
+                    return self.reject(half_open_full());
                 }
                 self.decide_probe(call_timeout)
             }
         }
+    }
+
+    /// Turns a call away, unless the circuit is only observed (R23).
+    ///
+    /// Inlined, so that the rejection is written once: copying what was just written stalls the processor.
+    #[inline(always)]
+    fn reject(&self, rejection: Rejection) -> Result<Ticket, Rejection> {
+        if rejection.forced || !self.limits().observe_only() {
+            self.count(Count::Rejected);
+            return Err(rejection);
+        }
+        let ticket = self.admitted(NO_ERA);
+        self.count(Count::WouldReject);
+        Ok(ticket)
+    }
+
+    fn call(&self, word: Word) -> Ticket {
+        self.admitted(word.era())
+    }
+
+    /// Counts a call that is no probe, and notes when it began where calls are timed.
+    fn admitted(&self, era: u64) -> Ticket {
+        self.count(Count::Admitted);
+        let timed = self.limits().slow_calls();
+        Ticket::new(era, if timed { Slot::timed(self.now().nanos()) } else { PLAIN })
     }
 
     /// Decides under the lock, from the word as it is then.
@@ -65,10 +74,10 @@ impl NativeCircuit {
         let word = self.word();
         match word.state() {
             State::Closed { .. } | State::ForcedClosed => return Ok(self.call(word)),
-            State::ForcedOpen => return Err(forced_open()),
+            State::ForcedOpen => return self.reject(forced_open()),
             State::Open { until_ms } => {
                 if let Some(left) = now.until_milli(until_ms) {
-                    return Err(still_open(left));
+                    return self.reject(still_open(left));
                 }
                 let first = State::HalfOpen { in_flight: 0, successes: 0 };
                 self.change(&mut cold, now, first, TransitionCause::Probe);
@@ -90,7 +99,7 @@ impl NativeCircuit {
         let word = self.word();
         let State::HalfOpen { mut in_flight, successes } = word.state() else {
             // Unreachable: the lock is held and the caller saw or made the half-open state.
-            return Err(half_open_full());
+            return self.reject(half_open_full());
         };
         let mut expiry = self.next_expiry.load(Ordering::Acquire);
         if now.has_reached(expiry) {
@@ -99,14 +108,17 @@ impl NativeCircuit {
         }
         let free = in_flight < self.limits().slots(successes);
         let probe = free.then(|| {
-            let until = now.plus(call_timeout.unwrap_or_default().max(cold.config.open_time));
+            let timeout = call_timeout.or(cold.config.call_timeout).unwrap_or_default();
+            let until = now.plus(timeout.max(cold.config.open_time));
             expiry = expiry.min(until);
             cold.lease(word.era(), now.nanos(), until)
         });
         self.next_expiry.store(expiry, Ordering::Release);
         let in_flight = in_flight + u32::from(free);
         self.word.store(word.with(State::HalfOpen { in_flight, successes }).bits(), Ordering::Release);
-        probe.map(|probe| Ticket::new(word.era(), Slot::probe(probe))).ok_or_else(half_open_full)
+        let Some(probe) = probe else { return self.reject(half_open_full()) };
+        self.count(Count::Admitted);
+        Ok(Ticket::new(word.era(), Slot::probe(probe)))
     }
 }
 

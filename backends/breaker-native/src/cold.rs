@@ -31,6 +31,8 @@ pub(crate) type Freed = u32;
 #[derive(Debug)]
 pub(crate) struct Cold {
     pub(crate) config: Arc<CircuitBreakerConfig>,
+    /// Whether a change was queued since the lock was taken.
+    pub(crate) news: bool,
     /// Made at the first need, so that a circuit to which nothing happens stays small.
     life: Option<Box<Life>>,
 }
@@ -49,7 +51,7 @@ struct Life {
 
 impl Cold {
     pub(crate) fn new(config: Arc<CircuitBreakerConfig>) -> Self {
-        Self { config, life: None }
+        Self { config, news: false, life: None }
     }
 
     fn life(&mut self) -> &mut Life {
@@ -91,8 +93,8 @@ impl Cold {
     }
 
     /// Puts one call into the window, which begins where there is none.
-    pub(crate) fn sample(&mut self, shape: Window, sample: Sample, now: Now) -> WindowCounts {
-        self.life().window.get_or_insert_with(|| CallWindow::new(shape)).record(sample, now)
+    pub(crate) fn sample(&mut self, shape: Window, sample: Sample, now: impl FnOnce() -> Now) {
+        self.life().window.get_or_insert_with(|| CallWindow::new(shape)).record(sample, now);
     }
 
     /// Empties the window: an era begins, or another window.

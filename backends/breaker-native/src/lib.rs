@@ -10,7 +10,7 @@
 //!
 //! - A call through a closed circuit: one load of the word at admission, one at settlement, two plain stores to a line that only
 //!   this thread writes. Nothing shared is written while nothing fails; a failure is one compare-exchange.
-//! - A rejection: one load, the clock, one store to the thread's line.
+//! - A rejection: one load, the clock's cheap reading ([`Clock::recent`](onex_spi::Clock::recent)), one store to the thread's line.
 //! - A probe, a change of state and, where rates decide, the end of each call take the circuit's lock for a few instructions,
 //!   never across a call, a listener or a wait.
 //!

@@ -1,10 +1,11 @@
 //! What outcomes do.
 
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use onex_spi::breaker::{Outcome, Ticket, TransitionCause};
 
-use crate::circuit::{NativeCircuit, Slot};
+use crate::circuit::{NativeCircuit, PLAIN, Slot};
 use crate::cold::Cold;
 use crate::sync::Ordering;
 use crate::time::Now;
@@ -12,23 +13,27 @@ use crate::window::Sample;
 use crate::word::{State, Word};
 
 impl NativeCircuit {
-    /// Lets an outcome decide what it may; `false` where it counts nowhere, because its slot was taken back (R7).
+    /// Whether an outcome changes nothing but the totals: nothing failed before, nothing fails now, no window.
     #[inline]
-    pub(crate) fn decide_settled(&self, ticket: &Ticket, outcome: Outcome) -> bool {
-        // Nothing failed before, nothing fails now, no window: nothing to write.
-        if outcome == Outcome::Success
-            && ticket.slot() == 0
+    pub(crate) fn has_nothing_to_write(&self, ticket: &Ticket, outcome: Outcome) -> bool {
+        matches!(outcome, Outcome::Success)
+            && ticket.slot() == PLAIN
             && self.word().is_quiet()
             && !self.limits().rates()
-        {
-            return true;
-        }
-        match Slot::of(ticket) {
+    }
+
+    /// Lets an outcome decide what it may, and counts it, unless its slot was taken back (R7).
+    #[inline(never)]
+    pub(crate) fn settle_slowly(&self, ticket: &Ticket, outcome: Outcome) {
+        let counts = match Slot::of(ticket) {
             Slot::Probe(probe) => self.settle_probe(ticket.era(), probe, outcome),
             Slot::Call(began) => {
                 self.settle_call(ticket.era(), began, outcome);
                 true
             }
+        };
+        if counts {
+            self.count(outcome.into());
         }
     }
 
@@ -97,7 +102,7 @@ impl NativeCircuit {
     fn trip(&self, era: u64, began: Option<u64>, wait: Option<Duration>) {
         let mut cold = self.lock();
         let now = self.now();
-        self.is_slow(&mut cold, began, now);
+        self.is_slow(&mut cold, began, || now);
         while let Some((word, _)) = self.counting(era) {
             if self.open_from(&mut cold, word, TransitionCause::Trip, wait) {
                 break;
@@ -109,20 +114,23 @@ impl NativeCircuit {
     /// Puts an outcome into the window and lets the rates decide (R18); `false` where the policy has none any more.
     fn settle_rated(&self, era: u64, began: Option<u64>, outcome: Outcome) -> bool {
         let mut cold = self.lock();
-        let now = self.now();
         let Some(rates) = cold.config.rates().copied() else { return false };
-        let slow = self.is_slow(&mut cold, began, now);
+        // Read once, and only by what needs it: a window of calls does not.
+        let now = LazyCell::new(|| self.now());
+        let slow = self.is_slow(&mut cold, began, || *now);
         let failed = outcome != Outcome::Success;
         if self.counting(era).is_none() {
             return true;
         }
-        let counts = cold.sample(rates.window, Sample { failed, slow }, now);
-        let verdict = if failed || slow { rates.judge(counts) } else { None };
+        cold.sample(rates.window, Sample { failed, slow }, || *now);
+        let judged = (failed || slow).then(|| cold.window(*now)).flatten();
+        let verdict = judged.and_then(|counts| rates.judge(counts));
         while let Some((word, failures)) = self.counting(era) {
             let failures = if failed { failures.saturating_add(1) } else { 0 };
+            let same = word.with(State::Closed { failures });
             let done = match verdict {
                 Some(cause) => self.open_from(&mut cold, word, cause, None),
-                None => self.exchange(word, word.with(State::Closed { failures })),
+                None => word == same || self.exchange(word, same),
             };
             if done {
                 break;
@@ -133,9 +141,9 @@ impl NativeCircuit {
     }
 
     /// Whether a call that began then is slow, by the configuration in force; counts it.
-    fn is_slow(&self, cold: &mut Cold, began: Option<u64>, now: Now) -> bool {
+    fn is_slow(&self, cold: &mut Cold, began: Option<u64>, now: impl FnOnce() -> Now) -> bool {
         let slow_calls = cold.config.rates().and_then(|rates| rates.slow_calls);
-        let slow = slow_calls.zip(began).is_some_and(|(slow, began)| now.since(began) >= slow.time);
+        let slow = slow_calls.zip(began).is_some_and(|(slow, began)| now().since(began) >= slow.time);
         if slow {
             cold.count_slow();
         }
@@ -148,7 +156,7 @@ impl NativeCircuit {
         let Some(began) = cold.end_lease(probe) else { return false };
         let now = self.now();
         let spoke = !matches!(outcome, Outcome::Ignored | Outcome::Cancelled);
-        let slow = spoke && self.is_slow(&mut cold, Some(began), now);
+        let slow = spoke && self.is_slow(&mut cold, Some(began), || now);
         let word = self.word();
         let State::HalfOpen { in_flight, successes } = word.state() else { return true };
         if word.era() != era {

@@ -31,7 +31,15 @@ impl Time {
     }
 
     pub(crate) fn now(&self) -> Now {
-        let at = self.clock.now();
+        self.at(self.clock.now())
+    }
+
+    /// A cheaper reading, behind by the clock's grain at most: whatever is over by it is over.
+    pub(crate) fn recent(&self) -> Now {
+        self.at(self.clock.recent())
+    }
+
+    fn at(&self, at: Instant) -> Now {
         Now { at, nanos: nanos(at.saturating_duration_since(self.start)) }
     }
 }

@@ -9,6 +9,7 @@
 //! Numbers are unique among living threads and are handed on through a lock when a thread ends; so each line but the last has
 //! one writer at any time, who sees what the writer before it wrote.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -31,8 +32,10 @@ pub(crate) enum Count {
 const COUNTS: usize = 8;
 /// Threads with a line of their own, once a second thread calls; the others share one.
 const SHARES: usize = 15;
-/// The number of no thread.
+/// The owner of a first line that nobody wrote yet; no thread's number.
 const NOBODY: usize = usize::MAX;
+/// What a thread holds that has no number, because it never called before or is being torn down.
+const NO_NUMBER: usize = usize::MAX - 1;
 
 impl From<Outcome> for Count {
     fn from(outcome: Outcome) -> Self {
@@ -53,7 +56,8 @@ pub(crate) struct Line([AtomicU64; COUNTS]);
 
 impl Line {
     /// Counts on a line that no other thread writes.
-    fn bump(&self, what: Count) {
+    #[inline]
+    pub(crate) fn bump(&self, what: Count) {
         let cell = &self.0[what as usize];
         cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
@@ -70,45 +74,64 @@ impl Owner {
 }
 
 /// The lines of the other threads; made when a second one calls, so that a circuit that hardly runs stays small.
-pub(crate) type Shares = OnceLock<Box<[Line]>>;
+pub(crate) type Shares = OnceLock<Box<Lines>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    own: [Line; SHARES],
+    /// Of all threads beyond those.
+    common: Line,
+}
 
 /// The totals of a circuit, whose parts lie where the circuit wants them.
+#[derive(Clone, Copy)]
 pub(crate) struct Totals<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) shares: &'a Shares,
     pub(crate) line: &'a Line,
 }
 
-impl Totals<'_> {
-    #[inline]
-    pub(crate) fn add(&self, what: Count) {
-        let me = this_thread();
-        if self.owner.0.load(Ordering::Relaxed) == me && me != NOBODY {
-            self.line.bump(what);
-        } else {
-            self.add_elsewhere(me, what);
+impl<'a> Totals<'a> {
+    pub(crate) fn add(self, what: Count) {
+        match self.mine() {
+            Some(line) => line.bump(what),
+            None => self.add_first(what),
         }
     }
 
-    fn add_elsewhere(&self, me: usize, what: Count) {
+    /// The line that only this thread writes, if it has one by now.
+    #[inline]
+    pub(crate) fn mine(self) -> Option<&'a Line> {
+        let me = NUMBER.get();
+        if self.owner.0.load(Ordering::Relaxed) == me {
+            return Some(self.line);
+        }
+        self.shares.get()?.own.get(me)
+    }
+
+    /// Counts a thread's first call of the circuit, and every call of a thread that gets no line.
+    #[inline(never)]
+    fn add_first(self, what: Count) {
+        let me = this_thread();
         let owner = &self.owner.0;
-        let free = owner.load(Ordering::Relaxed) == NOBODY && me != NOBODY;
+        let free = owner.load(Ordering::Relaxed) == NOBODY && me != NO_NUMBER;
         if free && owner.compare_exchange(NOBODY, me, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             return self.line.bump(what);
         }
-        let shares = self.shares.get_or_init(|| (0..=SHARES).map(|_| Line::default()).collect());
-        match shares.get(me) {
-            Some(mine) if me < SHARES => mine.bump(what),
-            _ => {
-                shares[SHARES].0[what as usize].fetch_add(1, Ordering::Release);
+        let shares = self.shares.get_or_init(Box::default);
+        match shares.own.get(me) {
+            Some(mine) => mine.bump(what),
+            None => {
+                shares.common.0[what as usize].fetch_add(1, Ordering::Release);
             }
         }
     }
 
     /// Writes the sums; admissions are read last, so that no snapshot shows more outcomes than admissions.
-    pub(crate) fn read(&self, into: &mut CircuitMetrics) {
-        let shares = self.shares.get().map_or(&[][..], |shares| shares);
-        let lines = || shares.iter().chain([self.line]);
+    pub(crate) fn read(self, into: &mut CircuitMetrics) {
+        let shares =
+            || self.shares.get().into_iter().flat_map(|lines| lines.own.iter().chain([&lines.common]));
+        let lines = || shares().chain([self.line]);
         let sum = |what: Count| -> u64 {
             lines().map(|line| line.0[what as usize].load(Ordering::Acquire)).fold(0, u64::wrapping_add)
         };
@@ -135,33 +158,38 @@ fn numbers() -> std::sync::MutexGuard<'static, Numbers> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A thread's number, given back when the thread ends.
-struct Number(usize);
+/// Holds a thread's number, and gives it back when the thread ends.
+struct Holder(usize);
 
-impl Number {
+impl Holder {
     fn take() -> Self {
         let mut numbers = numbers();
-        Self(numbers.given_back.pop_first().unwrap_or_else(|| {
+        let number = numbers.given_back.pop_first().unwrap_or_else(|| {
             numbers.next += 1;
             numbers.next - 1
-        }))
+        });
+        NUMBER.set(number);
+        Self(number)
     }
 }
 
-impl Drop for Number {
+impl Drop for Holder {
     fn drop(&mut self) {
+        // First, so that a call that is settled later in the teardown counts on the line that all share.
+        NUMBER.set(NO_NUMBER);
         numbers().given_back.insert(self.0);
     }
 }
 
 thread_local! {
-    static THIS: Number = Number::take();
+    /// What [`HOLDER`] holds: read at every call, hence without a destructor and its check.
+    static NUMBER: Cell<usize> = const { Cell::new(NO_NUMBER) };
+    static HOLDER: Holder = Holder::take();
 }
 
-#[inline]
+/// This thread's number, taken at its first call; [`NO_NUMBER`] while it is torn down.
 fn this_thread() -> usize {
-    // A call that is settled while its thread is torn down counts on the line that all share.
-    THIS.try_with(|number| number.0).unwrap_or(NOBODY)
+    HOLDER.try_with(|holder| holder.0).unwrap_or(NO_NUMBER)
 }
 
 #[cfg(test)]

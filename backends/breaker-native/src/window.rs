@@ -44,8 +44,8 @@ impl CallWindow {
         Self { shape, samples }
     }
 
-    /// Takes one call and tells what the window holds with it.
-    pub(crate) fn record(&mut self, sample: Sample, now: Now) -> WindowCounts {
+    /// Takes one call; only a window of time asks when.
+    pub(crate) fn record(&mut self, sample: Sample, now: impl FnOnce() -> Now) {
         match &mut self.samples {
             Samples::Calls { last, counts } => {
                 let most = if let Window::Calls(calls) = self.shape { calls as usize } else { 1 };
@@ -61,7 +61,7 @@ impl CallWindow {
             }
             Samples::Time { width, newest, slices } => {
                 // A clock that goes back writes into the newest slice.
-                let slice = now.nanos().checked_div(*width).unwrap_or(0).max(*newest);
+                let slice = now().nanos().checked_div(*width).unwrap_or(0).max(*newest);
                 *newest = slice;
                 slices.retain(|(number, _)| number + SLICES > slice);
                 match slices.back_mut() {
@@ -74,7 +74,6 @@ impl CallWindow {
                 }
             }
         }
-        self.read(now)
     }
 
     /// What the window holds now; changes nothing (R6).
@@ -109,6 +108,11 @@ mod tests {
     const FAILED: Sample = Sample { failed: true, slow: false };
     const SLOW: Sample = Sample { failed: false, slow: true };
 
+    fn recorded(window: &mut CallWindow, sample: Sample, now: Now) -> WindowCounts {
+        window.record(sample, || now);
+        window.read(now)
+    }
+
     fn counts(calls: u64, failures: u64, slow: u64) -> WindowCounts {
         WindowCounts { calls, failures, slow }
     }
@@ -118,23 +122,23 @@ mod tests {
         let now = Now::at_nanos(0);
         let mut window = CallWindow::new(Window::Calls(3));
         for due in [counts(1, 1, 0), counts(2, 2, 0)] {
-            assert_eq!(window.record(FAILED, now), due);
+            assert_eq!(recorded(&mut window, FAILED, now), due);
         }
-        assert_eq!(window.record(SLOW, now), counts(3, 2, 1));
-        assert_eq!(window.record(SLOW, now), counts(3, 1, 2));
-        assert_eq!(window.record(SLOW, now), counts(3, 0, 3));
+        assert_eq!(recorded(&mut window, SLOW, now), counts(3, 2, 1));
+        assert_eq!(recorded(&mut window, SLOW, now), counts(3, 1, 2));
+        assert_eq!(recorded(&mut window, SLOW, now), counts(3, 0, 3));
     }
 
     #[test]
     fn a_call_stays_for_nine_tenths_of_a_window_of_time_and_never_longer_than_it() {
         let second = |seconds: u64| Now::at_nanos(seconds * 1_000_000_000);
         let mut window = CallWindow::new(Window::Time(Duration::from_secs(100)));
-        window.record(FAILED, second(9));
+        recorded(&mut window, FAILED, second(9));
         assert_eq!(window.read(second(99)), counts(1, 1, 0));
         assert_eq!(window.read(second(100)), counts(0, 0, 0));
-        assert_eq!(window.record(SLOW, second(100)), counts(1, 0, 1));
+        assert_eq!(recorded(&mut window, SLOW, second(100)), counts(1, 0, 1));
         // A clock that went back loses nothing and overflows nothing; nor does the end of time.
-        assert_eq!(window.record(FAILED, second(0)), counts(2, 1, 1));
-        assert_eq!(window.record(FAILED, Now::at_nanos(u64::MAX)), counts(1, 1, 0));
+        assert_eq!(recorded(&mut window, FAILED, second(0)), counts(2, 1, 1));
+        assert_eq!(recorded(&mut window, FAILED, Now::at_nanos(u64::MAX)), counts(1, 1, 0));
     }
 }

@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use onex_spi::Timer;
-use onex_spi::breaker::{ExecuteError, Outcome};
+use onex_spi::breaker::{Circuit, ExecuteError, Outcome, Permit};
 use pin_project_lite::pin_project;
 
 use crate::Classify;
-use crate::permit::OwnedPermit;
 
 pin_project! {
     /// What [`CircuitService`](crate::CircuitService) answers with.
@@ -39,7 +39,7 @@ pin_project! {
 
 /// What a running call holds beside the inner future; taken out while that is polled, so that a panic finds the permit on the stack.
 struct Running<C> {
-    permit: OwnedPermit,
+    permit: Permit<Arc<dyn Circuit>>,
     classify: C,
     limit: Option<Limit>,
 }
@@ -55,7 +55,12 @@ impl<F, C, E> CircuitFuture<F, C, E> {
     }
 
     /// Limits `call` to `timeout`; one beyond what the clock can express is no limit.
-    pub(crate) fn running(call: F, permit: OwnedPermit, classify: C, timeout: Option<Duration>) -> Self {
+    pub(crate) fn running(
+        call: F,
+        permit: Permit<Arc<dyn Circuit>>,
+        classify: C,
+        timeout: Option<Duration>,
+    ) -> Self {
         let at = timeout.and_then(|timeout| permit.circuit().clock().now().checked_add(timeout));
         let limit = at.map(|at| Limit { at, timer: None });
         Self { state: State::Running { call, running: Some(Running { permit, classify, limit }) } }
@@ -107,7 +112,7 @@ where
 }
 
 impl Limit {
-    fn is_over(&mut self, permit: &OwnedPermit, cx: &mut Context<'_>) -> bool {
+    fn is_over(&mut self, permit: &Permit<Arc<dyn Circuit>>, cx: &mut Context<'_>) -> bool {
         let timer = self.timer.get_or_insert_with(|| permit.circuit().clock().timer());
         timer.poll_at(self.at, cx).is_ready()
     }

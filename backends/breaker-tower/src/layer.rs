@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use onex_spi::breaker::{Circuit, ExecuteError, Outcome};
+use onex_spi::breaker::{Circuit, ExecuteError, Outcome, Permit};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::future::CircuitFuture;
-use crate::permit::OwnedPermit;
 
 /// Says what a call came to; closures over `&Result<T, E>` do.
 pub trait Classify<T, E> {
@@ -103,10 +102,9 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let CircuitLayer { circuit, timeout, classify } = &self.layer;
         let timeout = timeout.or_else(|| circuit.call_timeout());
-        match circuit.admit(timeout) {
-            Ok(ticket) => {
-                // Before the inner call, whose panic must settle it.
-                let permit = OwnedPermit::new(Arc::clone(circuit), ticket);
+        // Before the inner call, whose panic must settle it.
+        match Permit::acquire(Arc::clone(circuit), timeout) {
+            Ok(permit) => {
                 let call = self.inner.call(request);
                 CircuitFuture::running(call, permit, classify.clone(), timeout)
             }

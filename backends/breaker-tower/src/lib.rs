@@ -50,7 +50,6 @@
 
 mod future;
 mod layer;
-mod permit;
 
 pub use self::future::CircuitFuture;
 pub use self::layer::{CircuitLayer, CircuitService, Classify, ErrorsFail};

@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use onex_bridge_cli::{Bridges, BridgesBuilder, Status};
 use onex_environment::Environment;
 use onex_spi::provider::OpenContext;
-use onex_spi::{Error, ErrorKind, Result, TokioClock};
+use onex_spi::{Error, ErrorKind, Result, SystemClock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the live line and the log say how far it is.
@@ -124,7 +124,7 @@ async fn run(file: PathBuf, profile: &str, address: SocketAddr, drain: Duration)
         loaded = builder().load(&file, profile) => loaded?,
     };
     let status = Arc::new(Status::new(bridges.bridge().clone()));
-    let context = OpenContext::new(Arc::new(TokioClock::new()), 0);
+    let context = OpenContext::new(Arc::new(SystemClock::new()), 0);
     let server = onex_http_server_hyper::open(onex_http_server_hyper::Config::default(), &context).await?;
     let serving = match server.serve(address, status.clone()).await {
         Ok(serving) => serving,

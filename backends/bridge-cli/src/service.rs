@@ -10,7 +10,7 @@ use onex_bridge::kafka::KafkaProtocol;
 use onex_environment::{Environment, EnvironmentBuilder};
 use onex_spi::bridge::{BridgeId, BridgeProtocol, BridgeState, CommunicationBridge, Protocol};
 use onex_spi::provider::Table;
-use onex_spi::{Clock, Error, ErrorKind, Result, TokioClock};
+use onex_spi::{Clock, Error, ErrorKind, Result, SystemClock};
 
 use crate::file::{self, Protocols};
 
@@ -101,7 +101,7 @@ async fn start(
     let kafka = environment.kafka_driver().map_or_else(|_| KafkaProtocol::default(), KafkaProtocol::new);
     let ours: [Arc<dyn BridgeProtocol>; 2] = [http.clone(), Arc::new(kafka)];
     let protocols = ours.into_iter().chain(own).collect();
-    let clock: Arc<dyn Clock> = Arc::new(TokioClock::new());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let bridge = onex_bridge::open(protocols, clock, seed())?;
     let mut bridges = Bridges { environment, http, bridge, running: Vec::new() };
 

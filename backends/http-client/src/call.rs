@@ -290,7 +290,7 @@ impl Core {
 }
 
 /// The permit of an attempt, and how long it may take.
-type Admitted<'a> = (Option<Permit<'a, dyn Circuit>>, Option<Duration>);
+type Admitted<'a> = (Option<Permit<&'a dyn Circuit>>, Option<Duration>);
 
 /// Why an attempt may not begin.
 enum Refused {

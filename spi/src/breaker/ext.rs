@@ -9,6 +9,7 @@
 //!                                        └ panic ─► settle(Failure), raised again
 //! ```
 
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -18,17 +19,50 @@ use super::{Circuit, CircuitBreaker, ExecuteError, Outcome, Rejection, Ticket};
 use crate::Error;
 
 /// The right to one call: settle it, or drop it, which counts as cancelled (R3) or, in a panic, as failed (R16).
+///
+/// `H` holds the circuit: `&C` for a call that ends where it begins ([`CircuitExt::try_acquire`]), `Arc<dyn Circuit>` for one
+/// that ends elsewhere.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+/// use onex_spi::breaker::{Circuit, Permit, Rejection};
+///
+/// fn send(circuit: &Arc<dyn Circuit>) -> Result<(), Rejection> {
+///     let permit = Permit::acquire(Arc::clone(circuit), None)?;
+///     std::thread::spawn(move || permit.success());
+///     Ok(())
+/// }
+/// ```
 #[must_use = "dropping a permit settles it as cancelled"]
 #[derive(Debug)]
-pub struct Permit<'a, C: Circuit + ?Sized> {
-    circuit: &'a C,
+pub struct Permit<H>
+where
+    H: Deref,
+    H::Target: Circuit,
+{
+    circuit: H,
     ticket: Option<Ticket>,
     panicking_before: bool,
 }
 
-impl<'a, C: Circuit + ?Sized> Permit<'a, C> {
-    fn new(circuit: &'a C, ticket: Ticket) -> Self {
-        Self { circuit, ticket: Some(ticket), panicking_before: std::thread::panicking() }
+impl<H> Permit<H>
+where
+    H: Deref,
+    H::Target: Circuit,
+{
+    /// Asks for the right to one call that may take `call_timeout`, which its lease follows (R7); `None` = the circuit's own limit.
+    ///
+    /// # Errors
+    /// A [`Rejection`].
+    pub fn acquire(circuit: H, call_timeout: Option<Duration>) -> Result<Self, Rejection> {
+        let ticket = Some(circuit.admit(call_timeout)?);
+        Ok(Self { circuit, ticket, panicking_before: std::thread::panicking() })
+    }
+
+    /// The circuit that gave it.
+    pub fn circuit(&self) -> &H::Target {
+        &self.circuit
     }
 
     /// Settles the call.
@@ -58,7 +92,11 @@ impl<'a, C: Circuit + ?Sized> Permit<'a, C> {
     }
 }
 
-impl<C: Circuit + ?Sized> Drop for Permit<'_, C> {
+impl<H> Drop for Permit<H>
+where
+    H: Deref,
+    H::Target: Circuit,
+{
     fn drop(&mut self) {
         if self.ticket.is_none() {
             return;
@@ -93,16 +131,17 @@ pub trait CircuitExt: Circuit {
     ///
     /// # Errors
     /// A [`Rejection`].
-    fn try_acquire(&self) -> Result<Permit<'_, Self>, Rejection> {
-        self.try_acquire_for(self.call_timeout())
+    fn try_acquire(&self) -> Result<Permit<&Self>, Rejection> {
+        self.try_acquire_for(None)
     }
 
-    /// As [`try_acquire`](Self::try_acquire) for a call that brings its own time limit, which its lease follows (R7).
+    /// As [`try_acquire`](Self::try_acquire) for a call that brings its own time limit, which its lease follows (R7);
+    /// `None` = the circuit's own.
     ///
     /// # Errors
     /// A [`Rejection`].
-    fn try_acquire_for(&self, call_timeout: Option<Duration>) -> Result<Permit<'_, Self>, Rejection> {
-        Ok(Permit::new(self, self.admit(call_timeout)?))
+    fn try_acquire_for(&self, call_timeout: Option<Duration>) -> Result<Permit<&Self>, Rejection> {
+        Permit::acquire(self, call_timeout)
     }
 
     /// Runs `op` if the circuit lets it through; every `Err` is a failure.
@@ -141,8 +180,9 @@ pub trait CircuitExt: Circuit {
     {
         async move {
             let timeout = timeout.or_else(|| self.call_timeout());
-            let permit = match self.admit(timeout) {
-                Ok(ticket) => Permit::new(self, ticket),
+            // Settled in its place: moving it out would copy what was written a moment ago, for which the processor stalls.
+            let mut permit = match self.try_acquire_for(timeout) {
+                Ok(permit) => permit,
                 Err(rejection) => {
                     return Err(ExecuteError::Rejected { circuit: Arc::from(self.name()), rejection });
                 }
@@ -156,11 +196,11 @@ pub trait CircuitExt: Circuit {
             match result {
                 Some(result) => {
                     let outcome = classify(&result);
-                    permit.settle(outcome);
+                    permit.settle_once(outcome);
                     result.map_err(ExecuteError::Operation)
                 }
                 None => {
-                    permit.settle(Outcome::TimedOut);
+                    permit.settle_once(Outcome::TimedOut);
                     Err(ExecuteError::TimedOut)
                 }
             }

@@ -66,7 +66,10 @@ pub trait Circuit: fmt::Debug + Send + Sync + 'static {
     /// The name.
     fn name(&self) -> &str;
 
-    /// Lets a call through or turns it away; `call_timeout` is what the call may take, for its lease (R7).
+    /// Lets a call through or turns it away.
+    ///
+    /// `call_timeout` is what the call may take, for its lease (R7); `None` = what the circuit's own
+    /// [`call_timeout`](Self::call_timeout) says.
     ///
     /// # Errors
     /// A [`Rejection`], counted; nothing else happened.

@@ -25,6 +25,9 @@ pub(super) const CASES: &[Case<World>] = &[
     Case::new("breaker.lease_is_the_longer_time", &["R7"], &["ONEX-CB-11"], |world| {
         Box::pin(lease_is_the_longer_time(world))
     }),
+    Case::new("breaker.own_timeout_is_a_permits_lease", &["R7"], &["ONEX-CB-11"], |world| {
+        Box::pin(own_timeout_is_a_permits_lease(world))
+    }),
     Case::new("breaker.no_probes_wedge_the_circuit", &["R7"], &["ONEX-CB-11"], |world| {
         Box::pin(no_probes_wedge_the_circuit(world))
     }),
@@ -146,6 +149,24 @@ async fn lease_is_the_longer_time(world: World) -> CaseResult {
         let counts = (metrics.abandoned_count, metrics.cancelled_count, metrics.probe_successes);
         ensure_eq!("R7", counts, (1, 0, 1), "abandoned, cancelled, successes that count");
     }
+    Ok(())
+}
+
+async fn own_timeout_is_a_permits_lease(world: World) -> CaseResult {
+    let bench = world
+        .bench_with(|mut setup| {
+            setup.defaults = setup.defaults.with_half_open_max_calls(1).with_call_timeout(Some(3 * T));
+            setup
+        })
+        .await?;
+    bench.trip_and_wait()?;
+    let hung = bench.held()?;
+    ensure_eq!("R4", bench.succeed(1), 0, "calls let through beside the only probe");
+    bench.pass(3 * T - NANO)?;
+    ensure_eq!("R7", bench.succeed(1), 0, "calls let through while a call may still take its time");
+    bench.pass(NANO + bench.grain())?;
+    ensure_eq!("R7", bench.succeed(1), 1, "calls let through after the circuit's own timeout");
+    drop(hung);
     Ok(())
 }
 

@@ -134,12 +134,12 @@ impl Bench {
     }
 
     /// Admits one call that is held.
-    pub(super) fn hold(&self) -> Result<Permit<'_, dyn Circuit>, Rejection> {
+    pub(super) fn hold(&self) -> Result<Permit<&dyn Circuit>, Rejection> {
         self.circuit.try_acquire()
     }
 
     /// Admits one call that is held, where the case has no doubt about it.
-    pub(super) fn held(&self) -> Result<Permit<'_, dyn Circuit>, Stop> {
+    pub(super) fn held(&self) -> Result<Permit<&dyn Circuit>, Stop> {
         let refused = |rejection| Stop::Failed {
             law: "R0",
             message: format!("a call that had to be let through was rejected: {rejection:?}"),

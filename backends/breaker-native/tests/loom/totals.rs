@@ -9,12 +9,13 @@ pub(crate) enum Count {
     Admitted,
     Rejected,
     WouldReject,
-    Settled(Outcome),
+    Success,
+    Other,
 }
 
 impl From<Outcome> for Count {
     fn from(outcome: Outcome) -> Self {
-        Self::Settled(outcome)
+        if outcome == Outcome::Success { Self::Success } else { Self::Other }
     }
 }
 
@@ -23,6 +24,17 @@ pub(crate) struct Line {
     admitted: AtomicU64,
     settled: AtomicU64,
     rejected: AtomicU64,
+}
+
+impl Line {
+    pub(crate) fn bump(&self, what: Count) {
+        let total = match what {
+            Count::Admitted => &self.admitted,
+            Count::Rejected | Count::WouldReject => &self.rejected,
+            Count::Success | Count::Other => &self.settled,
+        };
+        total.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -49,14 +61,13 @@ pub(crate) struct Totals<'a> {
     pub(crate) line: &'a Line,
 }
 
-impl Totals<'_> {
+impl<'a> Totals<'a> {
+    pub(crate) fn mine(&self) -> Option<&'a Line> {
+        Some(self.line)
+    }
+
     pub(crate) fn add(&self, what: Count) {
-        let total = match what {
-            Count::Admitted => &self.line.admitted,
-            Count::Rejected | Count::WouldReject => &self.line.rejected,
-            Count::Settled(_) => &self.line.settled,
-        };
-        total.fetch_add(1, Ordering::Relaxed);
+        self.line.bump(what);
     }
 
     /// Whatever became of them, the settled calls stand among the successes here.

@@ -120,6 +120,7 @@ pub(super) const BROKEN: &[Broken] = &[
             "breaker.no_herd_in_half_open",
             "breaker.only_needed_probes_run",
             "breaker.hung_probe_loses_its_slot",
+            "breaker.own_timeout_is_a_permits_lease",
             "breaker.lease_is_the_longer_time",
             "breaker.stale_success_is_ignored",
             "breaker.stale_probe_is_ignored",
@@ -138,6 +139,7 @@ pub(super) const BROKEN: &[Broken] = &[
         law: "R7",
         caught_by: &[
             "breaker.hung_probe_loses_its_slot",
+            "breaker.own_timeout_is_a_permits_lease",
             "breaker.lease_is_the_longer_time",
             "breaker.no_probes_wedge_the_circuit",
         ],
@@ -148,6 +150,12 @@ pub(super) const BROKEN: &[Broken] = &[
         law: "R7",
         caught_by: &["breaker.hung_probe_loses_its_slot", "breaker.lease_is_the_longer_time"],
         wrap: change::<AbandonedCountsLate>,
+    },
+    Broken {
+        name: "lease_forgets_the_own_timeout",
+        law: "R7",
+        caught_by: &["breaker.own_timeout_is_a_permits_lease"],
+        wrap: change::<LeaseForgetsOwnTimeout>,
     },
     Broken {
         name: "rejection_counts_as_failure",
@@ -408,6 +416,16 @@ impl Twist for HungProbesWedge {
         }
         circuit.good.settle(ticket, Outcome::Cancelled);
         Err(Rejection::new(CircuitState::HalfOpen, false, None))
+    }
+}
+
+/// A call without a timeout of its own is admitted as one that takes no time.
+#[derive(Debug, Default)]
+struct LeaseForgetsOwnTimeout;
+
+impl Twist for LeaseForgetsOwnTimeout {
+    fn admit(&self, circuit: &Inner, call_timeout: Option<Duration>) -> Result<Ticket, Rejection> {
+        circuit.good.admit(Some(call_timeout.unwrap_or_default()))
     }
 }
 

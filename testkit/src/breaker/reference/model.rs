@@ -213,7 +213,8 @@ impl Model {
         };
         self.totals.admitted_count += 1;
         self.last_call += 1;
-        let time = |timeout: Option<Duration>| timeout.unwrap_or_default().max(self.config.open_time);
+        let own = self.config.call_timeout;
+        let time = |timeout: Option<Duration>| timeout.or(own).unwrap_or_default().max(self.config.open_time);
         let lease = probe.and_then(|timeout| now.checked_add(time(timeout)));
         let timed = probe.is_some() || self.config.rates().is_some_and(|rates| rates.slow_calls.is_some());
         let began = timed.then_some(now);
