@@ -31,22 +31,23 @@ const OBSERVED: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Closed,
-    Open(Span),
+    Open(End),
     HalfOpen { successes: u32 },
     Forced(CircuitState),
 }
 
-/// A time with its begin, so that no end has to be expressible.
+/// When something is over; `None` = beyond what the clock can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    since: Instant,
-    time: Duration,
-}
+pub(crate) struct End(Option<Instant>);
 
-impl Span {
-    /// What is left of it; `None` where it is over.
+impl End {
+    fn after(now: Instant, time: Duration) -> Self {
+        Self(now.checked_add(time))
+    }
+
+    /// What is left until then; `None` where it is over.
     fn left(self, now: Instant) -> Option<Duration> {
-        let left = self.time.saturating_sub(now.saturating_duration_since(self.since));
+        let left = self.0.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
         (!left.is_zero()).then_some(left)
     }
 }
@@ -65,7 +66,7 @@ impl Phase {
     /// The status that a reader sees (R6).
     fn status_at(self, now: Instant) -> CircuitStatus {
         match self {
-            Self::Open(span) if span.left(now).is_none() => CircuitStatus::new(CircuitState::HalfOpen),
+            Self::Open(end) if end.left(now).is_none() => CircuitStatus::new(CircuitState::HalfOpen),
             phase => phase.status(),
         }
     }
@@ -75,7 +76,7 @@ impl Phase {
 #[derive(Clone, Copy, Debug)]
 struct Lease {
     era: u64,
-    span: Span,
+    end: End,
 }
 
 #[derive(Debug)]
@@ -150,7 +151,7 @@ impl Machine {
         match self.phase {
             Phase::Closed => snapshot.with_consecutive_failures(self.failures),
             Phase::HalfOpen { successes } => snapshot.with_probe_successes(successes),
-            Phase::Open(span) => snapshot.with_open_for(span.left(now)),
+            Phase::Open(end) => snapshot.with_open_for(end.left(now)),
             Phase::Forced(_) => snapshot,
         }
     }
@@ -161,9 +162,7 @@ impl Machine {
             (true, state) => Phase::Forced(state),
             (false, CircuitState::Closed) => Phase::Closed,
             (false, CircuitState::HalfOpen) => Phase::HalfOpen { successes: kept.probe_successes },
-            (false, CircuitState::Open) => {
-                Phase::Open(Span { since: now, time: kept.open_for.unwrap_or_default() })
-            }
+            (false, CircuitState::Open) => Phase::Open(End::after(now, kept.open_for.unwrap_or_default())),
         };
         let change = self.go(phase, TransitionCause::Restore, now);
         (self.failures, self.openings) = (kept.consecutive_failures, kept.openings);
@@ -179,7 +178,7 @@ impl Machine {
         now: Instant,
     ) -> (Result<Ticket, Rejection>, Option<Transition>) {
         let change = match self.phase {
-            Phase::Open(span) if span.left(now).is_none() => {
+            Phase::Open(end) if end.left(now).is_none() => {
                 self.go(Phase::HalfOpen { successes: 0 }, TransitionCause::Probe, now)
             }
             _ => None,
@@ -203,7 +202,7 @@ impl Machine {
             Phase::Closed | Phase::Forced(CircuitState::Closed) => Ok(Ticket::new(self.era, NO_PROBE)),
             // Nobody knows when: it waits for a person.
             Phase::Forced(_) => rejected(None),
-            Phase::Open(span) => rejected(span.left(now)),
+            Phase::Open(end) => rejected(end.left(now)),
             Phase::HalfOpen { successes } => {
                 self.take_back(now);
                 let running = self.probes.values().filter(|lease| lease.era == self.era).count();
@@ -215,7 +214,7 @@ impl Machine {
                 let timeout = call_timeout.or(self.config.call_timeout);
                 let time = timeout.unwrap_or_default().max(self.config.open_time);
                 self.last_probe += 1;
-                self.probes.insert(self.last_probe, Lease { era: self.era, span: Span { since: now, time } });
+                self.probes.insert(self.last_probe, Lease { era: self.era, end: End::after(now, time) });
                 Ok(Ticket::new(self.era, self.last_probe))
             }
         }
@@ -224,7 +223,7 @@ impl Machine {
     /// Takes back the slots of probes whose lease ran out, of whatever era (R7).
     fn take_back(&mut self, now: Instant) {
         let before = self.probes.len();
-        self.probes.retain(|_, lease| lease.span.left(now).is_some());
+        self.probes.retain(|_, lease| lease.end.left(now).is_some());
         self.totals.abandoned_count += (before - self.probes.len()) as u64;
     }
 
@@ -279,7 +278,7 @@ impl Machine {
 
     fn open(&mut self, time: Duration, cause: TransitionCause, now: Instant) -> Option<Transition> {
         self.openings = self.openings.saturating_add(1);
-        self.go(Phase::Open(Span { since: now, time }), cause, now)
+        self.go(Phase::Open(End::after(now, time)), cause, now)
     }
 
     /// Begins an era; records it unless the status stays.
@@ -322,7 +321,7 @@ impl Machine {
         metrics.openings = self.openings;
         match self.phase {
             Phase::HalfOpen { successes } => metrics.probe_successes = successes,
-            Phase::Open(span) => metrics.retry_after = span.left(now),
+            Phase::Open(end) => metrics.retry_after = end.left(now),
             Phase::Closed | Phase::Forced(_) => {}
         }
         metrics.recent_transitions = self.recent.iter().copied().collect();

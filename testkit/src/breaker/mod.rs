@@ -3,7 +3,8 @@
 //! ```text
 //!  factory(BreakerSetup { clock, defaults F=3 S=2 H=2 T=10 s, .. }) ─► Arc<dyn CircuitBreaker>
 //!     ├ trials()       every case bound to it: C01-C20 of the conformance table, and what that table left out
-//!     ├ reference      a second breaker, one lock, readable: the model for property tests
+//!     ├ histories      random histories, played on it and on sixty lines that say what a circuit is, or on the reference
+//!     ├ reference      a second breaker, one lock, readable: the model for what sixty lines cannot say
 //!     └ broken()       good breakers with one changed behaviour, each caught by the named cases alone
 //! ```
 //!
@@ -30,6 +31,7 @@ mod cases_outcome;
 mod cases_rates;
 mod cases_registry;
 mod cases_time;
+pub mod histories;
 pub mod mock;
 pub mod reference;
 mod world;
