@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  exchange ─► request.rs   refuse what would break the framing; Host, Content-Length
-//!           ─► lease.rs     one exchange on a connection, got from
-//!              └► pool.rs   an idle connection │ a place to dial │ a turn in the queue
-//!              └► driver.rs one task per connection drives hyper over wire.rs
+//!           ─► lease.rs     one exchange on a connection, idle or newly dialled
+//!              ├ pool.rs    lets it in: an idle connection │ a place to dial │ a turn in the queue
+//!              └ driver.rs  one task per connection drives hyper over wire.rs
 //!           ─► body.rs      small answers are whole at the head; else a stream that holds the lease
 //!                           end ─► back to the pool        dropped early, error ─► the connection is cut
 //! ```
