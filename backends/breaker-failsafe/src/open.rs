@@ -97,6 +97,8 @@ mod tests {
         assert!(message.contains("is not in 1..=1000000"), "{message}");
         assert_eq!(errors("[defaults]\ncall_timeout = \"0s\"")[0].0, "defaults.call_timeout");
         assert_eq!(errors("success_rate = { required = 2.0 }")[0].0, "success_rate.required");
+        let (_, message) = &errors("success_rate = { required = nan }")[0];
+        assert_eq!(message, "success_rate.required = NaN is not in 0..=1");
         let templates =
             "[[templates]]\npattern = \"a\"\n[[templates]]\npattern = \"b\"\nconfig = { open_time = \"0s\" }";
         assert_eq!(errors(templates)[0].0, "templates.1.config.open_time");

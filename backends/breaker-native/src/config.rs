@@ -74,11 +74,27 @@ impl Config {
     /// # Errors
     /// `InvalidInput` naming field, value and range.
     pub fn validate(&self) -> Result<()> {
-        if !(1..=MOST_CIRCUITS).contains(&self.max_circuits) {
-            let text = format!("max_circuits = {} is not in 1..={MOST_CIRCUITS}", self.max_circuits);
-            return Err(Error::invalid("breaker.open", text));
+        self.faults().into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// Everything that is wrong, each with the key under which it stands.
+    pub(crate) fn faults(&self) -> Vec<(String, Error)> {
+        let mut checked =
+            vec![(String::new(), self.checked_circuits()), ("defaults".to_owned(), self.defaults.validate())];
+        for (index, template) in self.templates.iter().enumerate() {
+            checked.push(match template.config.validate() {
+                Ok(()) => (format!("templates.{index}"), template.validate()),
+                wrong => (format!("templates.{index}.config"), wrong),
+            });
         }
-        self.templates.iter().try_for_each(CircuitTemplate::validate)?;
-        self.defaults.validate()
+        checked.into_iter().filter_map(|(key, checked)| Some((key, checked.err()?))).collect()
+    }
+
+    fn checked_circuits(&self) -> Result<()> {
+        if (1..=MOST_CIRCUITS).contains(&self.max_circuits) {
+            return Ok(());
+        }
+        let text = format!("max_circuits = {} is not in 1..={MOST_CIRCUITS}", self.max_circuits);
+        Err(Error::invalid("breaker.open", text))
     }
 }

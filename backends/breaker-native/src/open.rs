@@ -50,15 +50,17 @@ impl Provider for NativeProvider {
         if !errors.is_empty() {
             return errors;
         }
-        // Reads as a config, so only its ranges can still be wrong; the message begins with the field.
-        match parse_config::<Config>("breaker.open", table.clone()).and_then(|config| config.validate()) {
-            Ok(()) => Vec::new(),
-            Err(error) => {
-                let field = error.message().split(' ').next().unwrap_or_default().to_owned();
-                let path = if field == "max_circuits" { field } else { format!("defaults.{field}") };
-                vec![KeyError::new(&path, error.message())]
-            }
-        }
+        // Reads as a config, so only its ranges can still be wrong; each message begins with the field.
+        let faults = match parse_config::<Config>("breaker.open", table.clone()) {
+            Ok(config) => config.faults(),
+            Err(error) => vec![(String::new(), error)],
+        };
+        let key_error = |(key, error): (String, Error)| {
+            let field = error.message().split(' ').next().unwrap_or_default();
+            let path = if key.is_empty() { field.to_owned() } else { format!("{key}.{field}") };
+            KeyError::new(&path, error.message())
+        };
+        faults.into_iter().map(key_error).collect()
     }
 
     async fn open(&self, port: Port, table: Table, context: &OpenContext) -> Result<Engine> {
@@ -91,8 +93,38 @@ mod tests {
         assert_eq!(path, "defaults.failure_threshold");
         assert!(message.contains("is not in 1..=1000000"), "{message}");
         assert_eq!(errors("[defaults]\ncall_timeout = \"0s\"")[0].0, "defaults.call_timeout");
+        let templates =
+            "[[templates]]\npattern = \"a\"\n[[templates]]\npattern = \"b\"\nconfig = { open_time = \"0s\" }";
+        assert_eq!(errors(templates)[0].0, "templates.1.config.open_time");
+        assert_eq!(errors("templates = [{ pattern = \"\" }]")[0].0, "templates.0.pattern");
+        assert_eq!(errors("max_circuits = 0\n[defaults]\nopen_time = \"0s\"").len(), 2, "all at once");
         let wrong_port = provider().check(Port::KafkaDriver, &Table::new());
         assert!(wrong_port[0].message.contains("circuit breaker only"), "{wrong_port:?}");
+    }
+
+    /// Whatever a file holds instead of a number in range: the field, the value and the range, at its key.
+    #[test]
+    fn no_number_of_a_file_gets_through_that_is_no_rate() {
+        let rates = "[defaults.trip.rates]\nwindow = { calls = 10 }\n";
+        let backoff = "[defaults.open_backoff]\ncap = \"10m\"\n";
+        for (value, told) in
+            [("nan", "NaN"), ("inf", "inf"), ("-inf", "-inf"), ("1.1", "1.1"), ("-0.1", "-0.1")]
+        {
+            let slow = format!("{rates}slow_calls = {{ rate = {value}, time = \"1s\" }}");
+            let jitter = format!("{backoff}growth = 2.0\njitter = {value}");
+            for (text, field) in [
+                (format!("{rates}failure_rate = {value}"), "trip.rates.failure_rate"),
+                (slow, "trip.rates.slow_calls.rate"),
+                (jitter, "open_backoff.jitter"),
+            ] {
+                let due = (format!("defaults.{field}"), format!("{field} = {told} is not in 0..=1"));
+                assert_eq!(errors(&text), [due]);
+                let error = opened(Port::CircuitBreaker, &text).expect_err("not to be opened");
+                assert_eq!(error.kind(), onex_spi::ErrorKind::InvalidInput, "{error}");
+            }
+        }
+        let growth = errors(&format!("{backoff}growth = nan"));
+        assert_eq!(growth[0].1, "open_backoff.growth = NaN is not in 1..=100");
     }
 
     /// Opening waits for nothing, so its first poll is its last.

@@ -1,4 +1,4 @@
-//! The policy and a circuit breaker: what an attempt asks, what a circuit is told, what a rejection does to the retries.
+//! The policy and a circuit breaker: what an attempt asks, what a circuit is told, what a rejection does to the retries. Row ONEX-CB-06.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
