@@ -1,109 +1,28 @@
 //! One call through a breaker: ours beside failsafe, recloser and tower-resilience-circuitbreaker, in one run.
 //!
-//! `cargo bench -p onex-breaker-native`
+//! `cargo bench -p onex-breaker-native --bench breaker`; ratios, allocations and instructions are in `--bench pairs`.
 //!
 //! Futures are polled once with a waker that does nothing, so that no runtime is measured with them.
 
-use std::future::{Ready, ready};
+mod sides;
+
 use std::hint::black_box;
-use std::pin::pin;
 use std::sync::{Arc, Barrier};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use failsafe::CircuitBreaker as _;
 use onex_breaker_native::{Config, open};
-use onex_spi::breaker::{
-    Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerExt, CircuitExt, RatePolicy, TripPolicy,
-    Window,
-};
-use onex_spi::{Clock, Error, SystemClock, TokioClock};
+use onex_spi::breaker::{CircuitBreakerConfig, CircuitBreakerExt, CircuitExt, Window};
+use onex_spi::{Error, TokioClock};
 use onex_testkit::clock::ManualClock;
-use recloser::{AsyncRecloser, Recloser};
-use tower_layer::Layer;
-use tower_resilience_circuitbreaker::CircuitBreakerLayer;
+use recloser::AsyncRecloser;
 use tower_service::Service;
 
-const MINUTE: Duration = Duration::from_secs(60);
-const NAME: &str = "payments";
-
-fn finished<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => unreachable!("nothing here waits"),
-    }
-}
-
-fn breaker(defaults: CircuitBreakerConfig) -> Arc<dyn CircuitBreaker> {
-    breaker_on(defaults, Arc::new(SystemClock::new()))
-}
-
-fn breaker_on(defaults: CircuitBreakerConfig, clock: Arc<dyn Clock>) -> Arc<dyn CircuitBreaker> {
-    let Ok(breaker) = open(Config::new().with_defaults(defaults), clock) else {
-        unreachable!("the defaults are good")
-    };
-    breaker
-}
-
-fn circuit_of(breaker: &Arc<dyn CircuitBreaker>) -> Arc<dyn Circuit> {
-    let Ok(circuit) = breaker.circuit(NAME) else { unreachable!("there is room") };
-    circuit
-}
-
-fn circuit() -> Arc<dyn Circuit> {
-    circuit_of(&breaker(CircuitBreakerConfig::new()))
-}
-
-fn rates(window: Window) -> Arc<dyn Circuit> {
-    let policy = TripPolicy::Rates(RatePolicy::new(window).with_failure_rate(0.5));
-    circuit_of(&breaker(CircuitBreakerConfig::new().with_trip(policy)))
-}
-
-/// A circuit that stays open for longer than the bench runs.
-fn opened(circuit: Arc<dyn Circuit>) -> Arc<dyn Circuit> {
-    while let Ok(permit) = circuit.try_acquire() {
-        permit.failure();
-    }
-    circuit
-}
-
-fn failsafe() -> impl failsafe::CircuitBreaker + Send + Sync {
-    let backoff = failsafe::backoff::constant(MINUTE);
-    let policy = failsafe::failure_policy::consecutive_failures(5, backoff);
-    failsafe::Config::new().failure_policy(policy).build()
-}
-
-fn recloser() -> Recloser {
-    Recloser::custom().error_rate(0.5).closed_len(10).half_open_len(10).open_wait(60 * MINUTE).build()
-}
-
-/// The innermost service: ready, with a value or an error as asked.
-#[derive(Clone)]
-struct Answer;
-
-impl Service<bool> for Answer {
-    type Response = u64;
-    type Error = ();
-    type Future = Ready<Result<u64, ()>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, good: bool) -> Self::Future {
-        ready(if good { Ok(black_box(1)) } else { Err(()) })
-    }
-}
-
-/// tower-resilience's breaker; the future of a call is boxed by it.
-macro_rules! tower {
-    () => {{
-        let layer = CircuitBreakerLayer::builder().consecutive_failures(5).wait_duration_in_open(60 * MINUTE);
-        let Ok(layer) = layer.build() else { unreachable!("in range") };
-        layer.layer(Answer)
-    }};
-}
+use crate::sides::{
+    MINUTE, NAME, breaker, breaker_on, circuit, circuit_of, failsafe, finished, opened, rates, recloser,
+    tower,
+};
 
 fn closed(c: &mut Criterion) {
     let mut group = c.benchmark_group("closed, one call that succeeds");
@@ -129,7 +48,7 @@ fn closed(c: &mut Criterion) {
     group.bench_function("recloser async call", |b| {
         b.iter(|| finished(peer.call(async { Ok::<u64, ()>(black_box(1)) })));
     });
-    let mut peer = tower!();
+    let mut peer = tower();
     group.bench_function("tower-resilience call", |b| b.iter(|| finished(peer.call(true))));
     let window = rates(Window::Calls(100));
     group.bench_function("onex async call, rate over 100 calls", |b| {
@@ -162,7 +81,7 @@ fn rejected(c: &mut Criterion) {
     let peer = recloser();
     (0..50).for_each(|_| drop(peer.call(|| Err::<(), ()>(()))));
     group.bench_function("recloser call", |b| b.iter(|| peer.call(|| Ok::<u64, ()>(black_box(1)))));
-    let mut peer = tower!();
+    let mut peer = tower();
     (0..5).for_each(|_| drop(finished(peer.call(false))));
     group.bench_function("tower-resilience call", |b| b.iter(|| finished(peer.call(true)).is_err()));
     group.finish();
