@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use onex_breaker_native::{Config, open};
 use onex_spi::breaker::{
-    Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitExt, CircuitState, CircuitStatus, Outcome, Permit,
+    Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitExt, CircuitMetrics, CircuitState, CircuitStatus,
+    Outcome, Permit,
 };
 use onex_testkit::clock::ManualClock;
 
@@ -135,7 +136,23 @@ fn a_force_is_never_lost_to_a_failing_call() {
     assert_eq!(circuit.metrics().failure_count, ROUNDS as u64);
 }
 
-/// Threads call with every outcome while another forces, resets, configures and moves time; afterwards everything adds up.
+/// Every total of a snapshot; none may ever fall.
+fn totals(metrics: &CircuitMetrics) -> [u64; 9] {
+    [
+        metrics.admitted_count,
+        metrics.rejected_count,
+        metrics.success_count,
+        metrics.failure_count,
+        metrics.timeout_count,
+        metrics.ignored_count,
+        metrics.cancelled_count,
+        metrics.abandoned_count,
+        metrics.state_transitions,
+    ]
+}
+
+/// Threads call with every outcome while another forces, resets, configures and moves time: no count falls meanwhile, and afterwards
+/// everything adds up.
 #[test]
 fn totals_add_up_and_history_is_in_order_after_any_race() {
     const CALLS: u64 = 20_000;
@@ -158,6 +175,7 @@ fn totals_add_up_and_history_is_in_order_after_any_race() {
     thread::scope(|scope| {
         let callers: Vec<_> = (0..2).map(|_| scope.spawn(|| (0..CALLS).for_each(call))).collect();
         let operator = scope.spawn(|| {
+            let mut before = [0; 9];
             for turn in 0_u64.. {
                 if stop.load(Ordering::Relaxed) {
                     break;
@@ -185,6 +203,9 @@ fn totals_add_up_and_history_is_in_order_after_any_race() {
                     metrics.admitted_count >= metrics.success_count + metrics.failure_count,
                     "{metrics:?}"
                 );
+                let now = totals(&metrics);
+                assert!(before.iter().zip(&now).all(|(before, now)| before <= now), "{before:?}, {now:?}");
+                before = now;
             }
         });
         callers.into_iter().for_each(|caller| caller.join().expect("a caller"));

@@ -191,6 +191,7 @@ mod tests {
         "deadline_rounded_down",
         "hung_probes_wedge_the_circuit",
         "abandoned_probe_counts_late",
+        "lease_forgets_the_own_timeout",
         "rejection_counts_as_failure",
         "rejection_without_retry_after",
         "ignored_counts_as_failure",

@@ -86,6 +86,7 @@ impl Dice {
             .with_success_threshold(self.random.u32(1..5))
             .with_half_open_max_calls(self.random.u32(1..4))
             .with_open_time(open_time)
+            .with_call_timeout(self.one_in(2, |dice| dice.millis(1..40)))
             .with_trip_wait_cap(self.millis(1..30))
             .with_trip(self.rates().map_or(TripPolicy::ConsecutiveFailures, TripPolicy::Rates));
         let grows = |dice: &mut Self| OpenBackoff::new(dice.random.u32(1..4).into(), 5 * open_time);

@@ -240,7 +240,9 @@ impl Modelled {
 
     fn admit(&mut self, timeout: Option<Duration>) -> Result<u64, Answer> {
         let (number, now) = (self.counts.admitted_count, self.clock.now());
-        if self.model.admit(number, timeout.unwrap_or_default(), now) {
+        // What the call may take: its own limit, else the circuit's.
+        let timeout = timeout.or(self.model.config.call_timeout).unwrap_or_default();
+        if self.model.admit(number, timeout, now) {
             self.counts.admitted_count += 1;
             return Ok(number);
         }
