@@ -58,6 +58,27 @@ pub(super) const BROKEN: &[Broken] = &[
         wrap: change::<SuccessKeepsTheRun>,
     },
     Broken {
+        name: "one_failure_is_no_run",
+        law: "R0",
+        caught_by: &[
+            "breaker.opens_exactly_at_threshold",
+            "breaker.timeout_is_one_failure",
+            "breaker.circuits_own_timeout_applies",
+        ],
+        wrap: change::<OneFailureIsNoRun>,
+    },
+    Broken {
+        name: "failure_counts_as_timeout_too",
+        law: "R1",
+        caught_by: &[
+            "breaker.closed_is_transparent",
+            "breaker.totals_add_up",
+            "breaker.totals_add_up_across_threads",
+            "breaker.observed_circuit_rejects_nothing",
+        ],
+        wrap: change::<FailureIsTimeoutToo>,
+    },
+    Broken {
         name: "timeout_counted_twice",
         law: "R1",
         caught_by: &[
@@ -416,6 +437,33 @@ impl Twist for HungProbesWedge {
         }
         circuit.good.settle(ticket, Outcome::Cancelled);
         Err(Rejection::new(CircuitState::HalfOpen, false, None))
+    }
+}
+
+/// Failures in a row are shown from the second on.
+#[derive(Debug, Default)]
+struct OneFailureIsNoRun;
+
+impl Twist for OneFailureIsNoRun {
+    fn metrics(&self, circuit: &Inner) -> CircuitMetrics {
+        let mut metrics = circuit.good.metrics();
+        if metrics.consecutive_failures == 1 {
+            metrics.consecutive_failures = 0;
+        }
+        metrics
+    }
+}
+
+#[derive(Debug, Default)]
+struct FailureIsTimeoutToo;
+
+impl Twist for FailureIsTimeoutToo {
+    fn metrics(&self, circuit: &Inner) -> CircuitMetrics {
+        let mut metrics = circuit.good.metrics();
+        if circuit.is(CircuitState::Closed) {
+            metrics.timeout_count += metrics.failure_count;
+        }
+        metrics
     }
 }
 

@@ -15,6 +15,18 @@ use super::wrapper::{Inner, Twist, change};
 
 pub(super) const BROKEN: &[Broken] = &[
     Broken {
+        name: "forgets_circuits_that_nobody_holds",
+        law: "R12",
+        caught_by: &["breaker.call_by_name_makes_the_circuit"],
+        wrap: change::<ForgetsUnheld>,
+    },
+    Broken {
+        name: "tells_the_defaults_for_a_configuration",
+        law: "R12",
+        caught_by: &["breaker.undeclared_is_refused"],
+        wrap: change::<TellsDefaults>,
+    },
+    Broken {
         name: "state_read_creates_a_circuit",
         law: "R6",
         caught_by: &["breaker.reads_are_pure"],
@@ -133,6 +145,24 @@ impl Twist for ReadCreates {
 }
 
 /// Reading past the open time begins the half-open state.
+#[derive(Debug, Default)]
+struct ForgetsUnheld;
+
+impl Twist for ForgetsUnheld {
+    fn forgets(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug, Default)]
+struct TellsDefaults;
+
+impl Twist for TellsDefaults {
+    fn told(&self, _config: CircuitBreakerConfig) -> CircuitBreakerConfig {
+        CircuitBreakerConfig::new()
+    }
+}
+
 #[derive(Debug, Default)]
 struct ReadTakesAProbe;
 

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn each_law_that_a_case_judges_has_a_broken_breaker_and_each_name_is_used_once() {
+    fn each_law_and_each_case_has_a_broken_breaker_and_each_name_is_used_once() {
         let judged: BTreeSet<_> =
             super::super::cases().iter().flat_map(|case| case.laws.iter().copied()).collect();
         let laws: BTreeSet<_> = broken().iter().map(|broken| broken.law).collect();
@@ -101,5 +101,8 @@ mod tests {
         let names: BTreeSet<_> = broken().iter().map(|broken| broken.name).collect();
         assert_eq!(names.len(), broken().len());
         assert!(broken().iter().all(|broken| !broken.caught_by.is_empty()));
+        let caught: BTreeSet<_> = broken().iter().flat_map(|broken| broken.caught_by).copied().collect();
+        let cases: BTreeSet<_> = super::super::cases().iter().map(|case| case.id).collect();
+        assert_eq!(caught, cases, "each case catches a broken breaker");
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use onex_spi::Result;
 use onex_spi::breaker::{
-    CircuitBreaker, CircuitBreakerConfig, CircuitState, Outcome, Ticket, TripPolicy, Window, WindowCounts,
+    CircuitBreaker, CircuitBreakerConfig, CircuitMetrics, CircuitState, Outcome, Ticket, TripPolicy, Window,
+    WindowCounts,
 };
 
 use super::Broken;
@@ -28,6 +29,12 @@ pub(super) const BROKEN: &[Broken] = &[
             "breaker.window_is_of_its_era",
         ],
         wrap: change::<MinimumIgnored>,
+    },
+    Broken {
+        name: "long_openings_tell_no_end",
+        law: "R17",
+        caught_by: &["breaker.extreme_limits_work", "breaker.extreme_openings_work"],
+        wrap: change::<LongOpeningsTellNoEnd>,
     },
     Broken {
         name: "slow_calls_ignored",
@@ -164,6 +171,18 @@ impl Twist for SlowIgnored {
                 rates.failure_rate = rates.failure_rate.or(Some(1.0));
             }
         })
+    }
+}
+
+/// The rest of an opening in 32 bits of milliseconds: what does not fit is nothing.
+#[derive(Debug, Default)]
+struct LongOpeningsTellNoEnd;
+
+impl Twist for LongOpeningsTellNoEnd {
+    fn metrics(&self, circuit: &Inner) -> CircuitMetrics {
+        let mut metrics = circuit.good.metrics();
+        metrics.retry_after = metrics.retry_after.filter(|left| left.as_millis() <= u128::from(u32::MAX));
+        metrics
     }
 }
 

@@ -59,6 +59,16 @@ pub(super) trait Twist: fmt::Debug + Default + Send + Sync + 'static {
         good.restore_circuit(name, snapshot)
     }
 
+    /// What the circuit tells of the configuration in force.
+    fn told(&self, config: CircuitBreakerConfig) -> CircuitBreakerConfig {
+        config
+    }
+
+    /// Whether a circuit begins anew when it is asked for after its last handle went.
+    fn forgets(&self) -> bool {
+        false
+    }
+
     /// Whether `close` reaches the good breaker.
     fn closes(&self) -> bool {
         true
@@ -118,6 +128,12 @@ struct Changed<T> {
 type Asked = Mutex<BTreeMap<String, CircuitBreakerConfig>>;
 
 impl<T: Twist> Changed<T> {
+    /// Whether there was a handle, and there is none any more.
+    fn is_unheld(&self, name: &str) -> bool {
+        let circuits = self.circuits.lock().unwrap_or_else(PoisonError::into_inner);
+        circuits.get(name).is_some_and(|circuit| circuit.strong_count() == 0)
+    }
+
     fn wrapped(&self, good: Arc<dyn Circuit>) -> Arc<dyn Circuit> {
         let mut circuits = self.circuits.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(circuit) = circuits.get(good.name()).and_then(Weak::upgrade) {
@@ -142,6 +158,10 @@ impl<T: Twist> CircuitBreaker for Changed<T> {
     }
 
     fn circuit(&self, name: &str) -> Result<Arc<dyn Circuit>> {
+        if self.twist.forgets() && self.is_unheld(name) {
+            // One that was evicted begins anew by itself.
+            let _ = self.good.reset_circuit_breaker(name);
+        }
         Ok(self.wrapped(self.twist.circuit(&*self.good, name)?))
     }
 
@@ -248,6 +268,7 @@ impl<T: Twist> Circuit for ChangedCircuit<T> {
 
     fn config(&self) -> CircuitBreakerConfig {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.get(self.name()).copied().unwrap_or_else(|| self.inner.good.config())
+        let config = asked.get(self.name()).copied().unwrap_or_else(|| self.inner.good.config());
+        self.twist.told(config)
     }
 }
