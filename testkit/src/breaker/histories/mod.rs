@@ -180,6 +180,8 @@ mod tests {
         "success_threshold_ignored",
         "successes_survive_reopening",
         "success_keeps_the_run",
+        "one_failure_is_no_run",
+        "failure_counts_as_timeout_too",
         "timeout_counted_twice",
         "late_success_closes_the_circuit",
         "late_failures_prolong_the_opening",
