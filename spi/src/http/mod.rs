@@ -21,6 +21,7 @@
 //! - **HTTP-6** A response to `HEAD`, a 204 and a 304 has an empty body at once, whatever its headers say (RFC 9110 §6.4.1).
 //! - **HTTP-7** A body that ends early is an error that tells the bytes received, never a shorter success (RFC 9112 §8).
 //! - **HTTP-8** Broken chunked framing is an error of reason [`HttpReason::Protocol`] (RFC 9112 §7.1).
+//! - **HTTP-9** Trailers are the last frame of a body, apart from the headers (RFC 9110 §6.5).
 //! - **HTTP-14** Repeated headers keep their number and order, both ways (RFC 9110 §5.3).
 //! - **HTTP-15** A header that would break the framing is refused before dialling.
 //! - **HTTP-16** A URL with raw spaces or controls is refused, never shortened.
