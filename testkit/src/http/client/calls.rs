@@ -213,6 +213,18 @@ async fn url_injection(world: World) -> CaseResult {
         ensure_eq!("HTTP-16", told, due, "{what}: {error}");
     }
     ensure_eq!("HTTP-16", count.get(), 0, "requests that arrived all the same");
+    // What is encoded travels as it is written.
+    let echo = handler(|request| async move {
+        let target = request.url.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+        Ok(HttpResponse::new(StatusCode::OK, target))
+    });
+    let echo = lab.serve(echo).await?;
+    for target in ["/a%0d%0aX:%201?b=%0D%0A", "/a%20b%09?c=%25%32%30"] {
+        let asked = at(&echo, target)?;
+        let answered = within("HTTP-16", target, lab.client.get(&asked).send()).await?;
+        let body = whole("HTTP-16", accepted("HTTP-16", target, answered)?.into_body()).await?;
+        ensure_eq!("HTTP-16", body, target, "the target as it was written");
+    }
     Ok(())
 }
 

@@ -1,17 +1,21 @@
 //! Cases about one exchange: what the handler sees, what comes back.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use bytes::Bytes;
-use onex_spi::http::{HttpBody, HttpPeer, HttpResponse};
+use futures_util::stream;
+use http_body::Frame;
+use onex_spi::http::{HttpBody, HttpFeature, HttpPeer, HttpRequest, HttpResponse, HttpUrl};
 use onex_spi::{Error, ErrorKind, Health};
 use tokio::sync::{Barrier, mpsc};
 
-use super::{Asked, World, came, case};
-use crate::http::handler::handler;
-use crate::http::stage::{answer, failed, numbered, within};
-use crate::suite::{Case, CaseResult};
+use super::{Asked, Lab, World, came, case};
+use crate::http::handler::{data, handler, streamed};
+use crate::http::stage::{accepted, answer, broken, failed, numbered, read, within};
+use crate::net::RawConnection;
+use crate::suite::{Case, CaseResult, Stop, needs};
 use crate::{ensure, ensure_eq};
 
 pub(super) fn cases() -> Vec<Case<World>> {
@@ -19,6 +23,7 @@ pub(super) fn cases() -> Vec<Case<World>> {
         case!("http_server.round_trip", ["HTTP"], [], round_trip),
         case!("http_server.duplicate_headers", ["HTTP-14"], [], duplicate_headers),
         case!("http_server.head_and_bodyless", ["HTTP-6"], [], head_and_bodyless),
+        case!("http_server.trailers", ["HTTP-9", "HTTP"], [], trailers),
         case!("http_server.handler_error_is_500", ["HTTP"], [], handler_error_is_500),
         case!("http_server.concurrent_exchanges", ["HTTP"], [], concurrent_exchanges),
         case!("http_server.two_at_once", ["HTTP"], [], two_at_once),
@@ -143,6 +148,83 @@ async fn head_and_bodyless(world: World) -> CaseResult {
         ensure_eq!("HTTP-6", answered.body, "", "the body of {method} {target}");
     }
     Ok(())
+}
+
+async fn trailers(world: World) -> CaseResult {
+    let lab = world.open().await?;
+    let (seen, mut requests) = mpsc::unbounded_channel();
+    let service = handler(move |mut request| {
+        let seen = seen.clone();
+        async move {
+            let (mut data, mut trailers) = (Vec::new(), None);
+            while let Some(frame) = request.body.frame().await.transpose()? {
+                match frame.into_data() {
+                    Ok(bytes) => data.extend_from_slice(&bytes),
+                    Err(frame) => trailers = frame.into_trailers().ok(),
+                }
+            }
+            // The receiver lives as long as the case.
+            let _ = seen.send((request.headers.clone(), data, trailers));
+            let mut response = HttpResponse::new(StatusCode::OK, summed("answer", ["3", "4"]));
+            response.headers.insert("trailer", HeaderValue::from_static("x-sum"));
+            Ok(response)
+        }
+    });
+    let serving = lab.serve(service).await?;
+    let answered = exchange_with_trailers(&lab, serving.local_addr()).await?;
+    let sums =
+        |map: Option<HeaderMap>| map.map(|map| map.get_all("x-sum").iter().cloned().collect::<Vec<_>>());
+    let due = |values: [&'static str; 2]| Some(values.map(HeaderValue::from_static).to_vec());
+
+    let (head, data, found) =
+        requests.try_recv().map_err(|_| failed("HTTP-9", "the request never arrived".into()))?;
+    ensure!("HTTP-9", !head.contains_key("x-sum"), "a request's trailers were mixed into its headers");
+    ensure_eq!("HTTP", data, b"question", "a request's data before the trailers");
+    ensure_eq!("HTTP-9", sums(found), due(["1", "2"]), "a request's trailers");
+    let (head, data, found) = answered;
+    ensure!("HTTP-9", !head.contains_key("x-sum"), "a response's trailers were mixed into its headers");
+    ensure_eq!("HTTP", data, "answer", "a response's data before the trailers");
+    ensure_eq!("HTTP-9", sums(found), due(["3", "4"]), "a response's trailers");
+    Ok(())
+}
+
+/// A streamed body with two `x-sum` behind its data.
+fn summed(text: &'static str, sums: [&'static str; 2]) -> HttpBody {
+    let mut trailers = HeaderMap::new();
+    for sum in sums {
+        trailers.append("x-sum", HeaderValue::from_static(sum));
+    }
+    streamed(stream::iter([data(text), Ok(Frame::trailers(trailers))]))
+}
+
+type Parts = (HeaderMap, Bytes, Option<HeaderMap>);
+
+/// Asks with trailers, and for trailers.
+async fn exchange_with_trailers(lab: &Lab, address: SocketAddr) -> Result<Parts, Stop> {
+    let Some(transport) = &lab.reaches else {
+        let mut raw =
+            RawConnection::open(address).await.map_err(|error| broken("the server refuses", error))?;
+        let request = "POST / HTTP/1.1\r\nhost: h\r\nte: trailers\r\nconnection: te\r\ntrailer: x-sum\r\n\
+            transfer-encoding: chunked\r\n\r\n8\r\nquestion\r\n0\r\nx-sum: 1\r\nx-sum: 2\r\n\r\n";
+        raw.send(request)
+            .await
+            .map_err(|error| failed("HTTP-9", format!("the server took no bytes: {error}")))?;
+        let response = within("HTTP-9", "a response with trailers", raw.response("POST")).await?;
+        let response = response.map_err(|error| failed("HTTP-9", format!("no whole response: {error}")))?;
+        return Ok((response.headers, response.body, response.trailers));
+    };
+    needs(transport.capabilities().features, HttpFeature::Trailers)?;
+    let mut request = HttpRequest::new(Method::POST, HttpUrl::try_from(format!("http://{address}/"))?);
+    request.headers.insert("te", HeaderValue::from_static("trailers"));
+    request.headers.insert("trailer", HeaderValue::from_static("x-sum"));
+    request.body = summed("question", ["1", "2"]);
+    let exchanged = within("HTTP-9", "an exchange with trailers", transport.exchange(request)).await?;
+    let response = accepted("HTTP-9", "an exchange with trailers", exchanged)?.into_parts();
+    let found = read("HTTP-9", response.body).await?;
+    match found.error {
+        Some(error) => Err(failed("HTTP-9", format!("the body failed: {error:#}"))),
+        None => Ok((response.headers, found.data, found.trailers)),
+    }
 }
 
 async fn handler_error_is_500(world: World) -> CaseResult {

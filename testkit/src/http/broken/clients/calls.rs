@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::http::header::CONTENT_LENGTH;
 use ::http::{HeaderMap, Method, StatusCode};
 use async_trait::async_trait;
-use onex_spi::http::{HttpBody, HttpClient, HttpClientMetrics, HttpRequest, HttpResponse};
+use onex_spi::http::{HttpBody, HttpClient, HttpClientMetrics, HttpRequest, HttpResponse, HttpUrl};
 use onex_spi::{Error, ErrorKind, Result};
 
 use super::wrapper::{Bug, add};
@@ -21,6 +21,7 @@ pub(super) const BUGS: &[Broken<HttpClientFactory>] = &[
         &["http_client.header_injection"],
         add::<RepairsFraming>,
     ),
+    Broken::new("shortens_urls", "HTTP-16", &["http_client.url_injection"], add::<ShortensUrls>),
     Broken::new(
         "takes_an_unknown_status_for_an_error",
         "HTTP",
@@ -87,6 +88,20 @@ struct RepairsFraming;
 impl Bug for RepairsFraming {
     fn outgoing(&self, mut request: HttpRequest) -> HttpRequest {
         request.headers.remove(CONTENT_LENGTH);
+        request
+    }
+}
+
+#[derive(Debug, Default)]
+struct ShortensUrls;
+
+impl Bug for ShortensUrls {
+    fn outgoing(&self, mut request: HttpRequest) -> HttpRequest {
+        let text = request.url.uri().to_string();
+        let short = text.replace("%0d%0a", "");
+        if let Some(url) = short.parse().ok().and_then(|uri| HttpUrl::from_uri(uri).ok()) {
+            request.url = url;
+        }
         request
     }
 }

@@ -2,6 +2,7 @@
 
 mod ending;
 mod exchange;
+mod front;
 mod streams;
 mod wrapper;
 
@@ -10,5 +11,5 @@ use onex_spi::http::HttpServer;
 use crate::broken::Broken;
 
 pub(super) fn bugs() -> Vec<Broken<dyn HttpServer>> {
-    [exchange::BUGS, streams::BUGS, ending::BUGS].concat()
+    [exchange::BUGS, streams::BUGS, front::BUGS, ending::BUGS].concat()
 }

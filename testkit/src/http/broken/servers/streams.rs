@@ -29,7 +29,24 @@ pub(super) const BUGS: &[Broken<dyn HttpServer>] = &[
         &["http_server.byte_by_byte", "http_server.round_trip", "http_server.streams_both_ways"],
         add::<LosesParts>,
     ),
-    Broken::new("loses_the_tail_of_a_stream", "HTTP", &["http_server.streams_both_ways"], add::<LosesTail>),
+    Broken::new(
+        "loses_the_tail_of_a_stream",
+        "HTTP",
+        &["http_server.streams_both_ways", "http_server.trailers"],
+        add::<LosesTail>,
+    ),
+    Broken::new(
+        "loses_the_trailers_of_a_request",
+        "HTTP-9",
+        &["http_server.trailers"],
+        add::<LosesRequestTrailers>,
+    ),
+    Broken::new(
+        "loses_the_trailers_of_a_response",
+        "HTTP-9",
+        &["http_server.trailers"],
+        add::<LosesResponseTrailers>,
+    ),
     Broken::new(
         "takes_a_cut_request_for_whole",
         "HTTP-7",
@@ -112,11 +129,9 @@ impl Bug for LosesParts {
     fn request(mut request: HttpRequest) -> HttpRequest {
         let mut number = 0;
         changed(&mut request.body, move |item| {
-            number += usize::from(matches!(item, Some(Ok(_))));
-            match item {
-                Some(Ok(_)) if number % 2 == 0 => None,
-                item => Some(item),
-            }
+            let is_data = matches!(&item, Some(Ok(frame)) if frame.is_data());
+            number += usize::from(is_data);
+            if is_data && number % 2 == 0 { None } else { Some(item) }
         });
         request
     }
@@ -130,10 +145,36 @@ impl Bug for LosesTail {
         result.map(|mut response| {
             let mut held = None;
             changed(&mut response.body, move |item| match item {
-                // Each frame waits for the next one; the last one waits for ever.
-                Some(Ok(frame)) => held.replace(frame).map(|before| Some(Ok(before))),
+                // Each part waits for the next one; the last one waits for ever.
+                Some(Ok(frame)) if frame.is_data() => held.replace(frame).map(|before| Some(Ok(before))),
                 end => Some(end),
             });
+            response
+        })
+    }
+}
+
+fn without_trailers(item: Item) -> Option<Item> {
+    Some(item.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers)))
+}
+
+#[derive(Debug, Default)]
+struct LosesRequestTrailers;
+
+impl Bug for LosesRequestTrailers {
+    fn request(mut request: HttpRequest) -> HttpRequest {
+        changed(&mut request.body, without_trailers);
+        request
+    }
+}
+
+#[derive(Debug, Default)]
+struct LosesResponseTrailers;
+
+impl Bug for LosesResponseTrailers {
+    fn result(result: Result<HttpResponse>) -> Result<HttpResponse> {
+        result.map(|mut response| {
+            changed(&mut response.body, without_trailers);
             response
         })
     }
