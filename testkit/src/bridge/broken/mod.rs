@@ -5,6 +5,7 @@
 //! ```
 
 mod control;
+mod ends;
 mod moving;
 mod wrapper;
 
@@ -24,7 +25,7 @@ pub type MakeBridge =
 /// Every bug of a bridge that the suite is known to notice.
 #[must_use]
 pub fn broken() -> Vec<Broken<MakeBridge>> {
-    [moving::BUGS, control::BUGS].concat()
+    [moving::BUGS, control::BUGS, ends::BUGS].concat()
 }
 
 /// Adds each bug to the bridge that `factory` makes and runs the suite on it, between [`MemoryEnds`].

@@ -85,6 +85,10 @@ pub(super) trait Bug: Default + Send + Sync + 'static {
     async fn deliver(&self, good: &dyn BridgeTarget, to: &Arc<str>, messages: &[BridgeMessage]) -> Answers {
         good.deliver(to, messages).await
     }
+
+    async fn target_health(&self, good: &dyn BridgeTarget) -> Health {
+        good.health().await
+    }
 }
 
 /// Adds the bug `B` to whatever bridge `good` makes.
@@ -261,7 +265,7 @@ impl<B> fmt::Debug for ChangedTarget<B> {
 #[async_trait]
 impl<B: Bug> Lifecycle for ChangedTarget<B> {
     async fn health(&self) -> Health {
-        self.good.health().await
+        self.bug.target_health(&*self.good).await
     }
 
     async fn close(&self, within: Duration) -> Result<()> {
