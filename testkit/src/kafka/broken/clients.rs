@@ -61,7 +61,12 @@ pub(super) const BUGS: &[Broken<dyn KafkaClient>] = &[
     Broken::new(
         "brings_more_than_asked",
         "K21",
-        &["kafka_client.consume_limits_and_timeout"],
+        &[
+            "kafka_client.consume_limits_and_timeout",
+            "kafka_client.commit_refusals",
+            "kafka_client.group_info",
+            "kafka_client.handles_are_the_ids_own",
+        ],
         wrap::<BringsMoreThanAsked>,
     ),
     Broken::new("abandon_blocks", "K22", &["kafka_client.abandon_returns_at_once"], wrap::<AbandonBlocks>),
@@ -271,9 +276,7 @@ impl Bug for BringsMoreThanAsked {
         topics: &[String],
         mut request: PollRequest,
     ) -> Result<Vec<KafkaMessage>> {
-        if request.max_records == 7 {
-            request.max_records += 1;
-        }
+        request.max_records += 1;
         good.consume_messages(consumer, topics, request).await
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{Either, join, select};
+use futures_util::future::{Either, join, join_all, select};
 use onex_spi::kafka::{
     Acks, ClientStats, KafkaDriver, ProduceReceipt, ProducerConfig, ProducerDriver, ProducerRecord,
     Timestamp, Undelivered,
@@ -19,10 +19,10 @@ use crate::broken::Broken;
 pub(super) const BUGS: &[Broken<dyn KafkaDriver>] = &[
     Broken::new("hashes_keys_otherwise", "K1", &["kafka.partitioner_vectors"], wrap::<HashesKeysOtherwise>),
     Broken::new(
-        "sends_halves_out_of_order",
+        "sends_requests_side_by_side",
         "K2",
         &["kafka.order_under_backpressure"],
-        wrap::<SendsHalvesOutOfOrder>,
+        wrap::<SendsRequestsSideBySide>,
     ),
     Broken::new(
         "loses_records_under_load",
@@ -94,21 +94,20 @@ impl Bug for HashesKeysOtherwise {
     }
 }
 
+/// The most records that one request of a bug with requests of its own holds.
+const REQUEST: usize = 1_000;
+
+/// Cuts what is longer than a request into requests that it sends side by side.
 #[derive(Debug)]
-struct SendsHalvesOutOfOrder;
+struct SendsRequestsSideBySide;
 
 #[async_trait]
-impl Bug for SendsHalvesOutOfOrder {
+impl Bug for SendsRequestsSideBySide {
     type State = ();
 
-    async fn produce(good: &GoodProducer<()>, mut records: Vec<ProducerRecord>) -> Answers {
-        if records.len() < 2_000 {
-            return good.it.produce(records).await;
-        }
-        let later = records.split_off(records.len() / 2);
-        let (later, mut answers) = join(good.it.produce(later), good.it.produce(records)).await;
-        answers.extend(later);
-        answers
+    async fn produce(good: &GoodProducer<()>, records: Vec<ProducerRecord>) -> Answers {
+        let requests = records.chunks(REQUEST).rev().map(|request| good.it.produce(request.to_vec()));
+        join_all(requests).await.into_iter().rev().flatten().collect()
     }
 }
 
@@ -258,9 +257,6 @@ impl Bug for SendsAgain {
     type State = ();
 
     async fn produce(good: &GoodProducer<()>, records: Vec<ProducerRecord>) -> Answers {
-        if records.len() > 1 {
-            return good.it.produce(records).await;
-        }
         let mut unanswered = Unanswered { it: Arc::clone(&good.it), records: records.clone() };
         let answers = good.it.produce(records).await;
         // Even the fastest engine can be dropped here.
@@ -282,7 +278,7 @@ impl Bug for ServesAfterClose {
     }
 }
 
-/// Has a queue of its own before the good engine's, and does not count it.
+/// Has a queue of its own before the good engine's for what does not fit into the next request, and does not count it.
 #[derive(Debug)]
 struct ForgetsItsQueueAtClose;
 
@@ -297,10 +293,10 @@ impl Bug for ForgetsItsQueueAtClose {
     type State = Queue;
 
     async fn produce(good: &GoodProducer<Queue>, mut records: Vec<ProducerRecord>) -> Answers {
-        if records.len() < 2_000 {
+        if records.len() <= REQUEST {
             return good.it.produce(records).await;
         }
-        let queued = records.split_off(records.len() / 2);
+        let queued = records.split_off(REQUEST);
         good.state.waiting.fetch_add(queued.len() as u64, Ordering::Relaxed);
         let closing = std::pin::pin!(good.state.closing.notified());
         let (mut answers, closed) = join(good.it.produce(records), async {

@@ -29,7 +29,12 @@ pub(super) const CASES: &[Case<Source>] = &[
         ["ONEX-KAFKA-04", "ONEX-KAFKA-14"],
         commits_are_next
     ),
-    case!("kafka_client.commit_refusals", ["K6", "K7"], ["ONEX-KAFKA-14", "ONEX-KAFKA-15"], commit_refusals),
+    case!(
+        "kafka_client.commit_refusals",
+        ["K6", "K7", "K21"],
+        ["ONEX-KAFKA-14", "ONEX-KAFKA-15"],
+        commit_refusals
+    ),
 ];
 
 async fn subscription_is_kept(world: World) -> CaseResult {

@@ -24,7 +24,12 @@ pub(super) const CASES: &[Case<Source>] = &[
         ids_are_never_reused
     ),
     case!("kafka_client.close_flushes", ["K24"], ["ONEX-KAFKA-21"], close_flushes),
-    case!("kafka_client.handles_are_the_ids_own", ["K24", "K26"], ["ONEX-KAFKA-01"], handles_are_the_ids_own),
+    case!(
+        "kafka_client.handles_are_the_ids_own",
+        ["K24", "K26", "K21"],
+        ["ONEX-KAFKA-01"],
+        handles_are_the_ids_own
+    ),
     case!("kafka_client.abandon_returns_at_once", ["K22", "K24"], ["ONEX-KAFKA-21"], abandon_returns_at_once),
     case!("kafka_client.scopes_end_their_ids", ["K24"], ["ONEX-KAFKA-21"], scopes_end_their_ids),
     case!("kafka_client.close_ends_everything", ["K24"], ["ONEX-KAFKA-21"], close_ends_everything),

@@ -47,7 +47,7 @@ pub(super) const CASES: &[Case<Source>] = &[
         ["ONEX-KAFKA-02", "ONEX-KAFKA-17", "ONEX-KAFKA-18", "ONEX-KAFKA-19"],
         topics
     ),
-    case!("kafka_client.group_info", ["K6", "K20"], ["ONEX-KAFKA-16"], group_info),
+    case!("kafka_client.group_info", ["K6", "K20", "K21"], ["ONEX-KAFKA-16"], group_info),
     case!("kafka_client.metrics_add_up", ["K26"], ["ONEX-KAFKA-06", "ONEX-KAFKA-20"], metrics_add_up),
 ];
 

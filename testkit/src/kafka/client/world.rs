@@ -9,6 +9,7 @@ use onex_spi::kafka::{
 };
 use onex_spi::{BoxFuture, Clock, Result};
 
+use crate::ensure;
 use crate::kafka::KafkaSetup;
 use crate::kafka::driver::{PATIENCE, Topic, broken, within};
 use crate::suite::Stop;
@@ -93,7 +94,7 @@ impl World {
         Ok(())
     }
 
-    /// Reads exactly `count` records.
+    /// Reads exactly `count` records, of which no call may bring more than are left (K21).
     pub(super) async fn read(
         &self,
         consumer: ConsumerId,
@@ -103,8 +104,11 @@ impl World {
         let reading = async {
             let mut read = Vec::new();
             while read.len() < count {
-                let request = PollRequest::new(count - read.len(), TURN);
-                read.extend(self.client.consume_messages(consumer, topics, request).await?);
+                let most = count - read.len();
+                let batch =
+                    self.client.consume_messages(consumer, topics, PollRequest::new(most, TURN)).await?;
+                ensure!("K21", batch.len() <= most, "{} records, asked for {most}", batch.len());
+                read.extend(batch);
             }
             Ok(read)
         };

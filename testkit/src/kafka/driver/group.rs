@@ -17,6 +17,7 @@ use super::reader::Reader;
 use crate::suite::{CaseResult, Stop};
 
 /// The longest wait of one poll, so that all members keep polling.
+const TAKEN: usize = 500;
 const TURN: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// A change that a member was told.
@@ -94,7 +95,7 @@ impl Group {
             }
         }
         let polls = self.members.iter().map(async |(name, member)| {
-            (*name, member.reader.consumer.poll(PollRequest::new(500, TURN)).await)
+            (*name, member.reader.consumer.poll(PollRequest::new(TAKEN, TURN)).await)
         });
         for (name, polled) in join_all(polls).await {
             self.note(name, polled?).await?;
@@ -106,7 +107,7 @@ impl Group {
         let Some(member) = self.members.get_mut(name) else {
             return Ok(());
         };
-        member.reader.note(&polled)?;
+        member.reader.note(&polled, TAKEN)?;
         match polled {
             Polled::Records(messages) => member.read.extend(messages),
             Polled::Assigned(partitions) => {

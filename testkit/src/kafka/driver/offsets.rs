@@ -15,7 +15,12 @@ use crate::suite::{Case, CaseResult};
 use crate::{ensure, ensure_eq};
 
 pub(super) const CASES: &[Case<Source>] = &[
-    case!("kafka.offsets_are_next", ["K6", "K7"], ["ONEX-KAFKA-04", "ONEX-KAFKA-14"], offsets_are_next),
+    case!(
+        "kafka.offsets_are_next",
+        ["K6", "K7", "K21"],
+        ["ONEX-KAFKA-04", "ONEX-KAFKA-14"],
+        offsets_are_next
+    ),
     case!("kafka.commit_is_per_partition", ["K7"], ["ONEX-KAFKA-14"], commit_is_per_partition),
     case!("kafka.no_hidden_commit", ["K7"], ["ONEX-KAFKA-04"], no_hidden_commit),
     case!(
@@ -24,7 +29,7 @@ pub(super) const CASES: &[Case<Source>] = &[
         ["ONEX-KAFKA-03", "ONEX-KAFKA-14", "ONEX-KAFKA-15"],
         commit_refusals
     ),
-    case!("kafka.reset_without_commit", ["K10"], ["ONEX-KAFKA-23"], reset_without_commit),
+    case!("kafka.reset_without_commit", ["K10", "K21"], ["ONEX-KAFKA-23"], reset_without_commit),
 ];
 
 const UNKNOWN: &str = "UNKNOWN_TOPIC_OR_PARTITION";

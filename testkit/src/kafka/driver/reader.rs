@@ -64,10 +64,16 @@ impl Reader {
         }
     }
 
-    /// Keeps the books about what a poll brought; the second half of [`poll`](Self::poll).
-    pub(crate) fn note(&mut self, polled: &Polled) -> CaseResult {
+    /// Keeps the books about what a poll for at most `max_records` brought; the second half of [`poll`](Self::poll).
+    pub(crate) fn note(&mut self, polled: &Polled, max_records: usize) -> CaseResult {
         match polled {
             Polled::Records(messages) => {
+                if messages.len() > max_records {
+                    return Err(broken(
+                        "K21",
+                        format!("{} records, asked for {max_records}", messages.len()),
+                    ));
+                }
                 for message in messages {
                     let at = TopicPartition::new(Arc::clone(&message.topic), message.partition);
                     if !self.owned.contains(&at) {
@@ -111,12 +117,7 @@ impl Reader {
         self.release();
         let polled = self.consumer.poll(PollRequest::new(max_records, max_wait)).await;
         if let Ok(polled) = &polled {
-            self.note(polled)?;
-            if let Polled::Records(messages) = polled
-                && messages.len() > max_records
-            {
-                return Err(broken("K21", format!("{} records, asked for {max_records}", messages.len())));
-            }
+            self.note(polled, max_records)?;
         }
         Ok(polled)
     }

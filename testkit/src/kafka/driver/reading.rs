@@ -19,13 +19,13 @@ pub(super) const CASES: &[Case<Source>] = &[
     case!("kafka.consume_limits_and_timeout", ["K21", "K23"], ["ONEX-KAFKA-12"], consume_limits_and_timeout),
     case!(
         "kafka.cancelled_consume_loses_nothing",
-        ["K23"],
+        ["K23", "K21"],
         ["ONEX-KAFKA-12"],
         cancelled_consume_loses_nothing
     ),
     case!("kafka.polls_queue_up", ["K23"], ["ONEX-KAFKA-12"], polls_queue_up),
     case!("kafka.pause_silences", ["K21"], ["ONEX-KAFKA-12"], pause_silences),
-    case!("kafka.seek", ["K6"], ["ONEX-KAFKA-14"], seek),
+    case!("kafka.seek", ["K6", "K21"], ["ONEX-KAFKA-14"], seek),
     case!("kafka.offsets_for_times", ["K6", "K15"], ["ONEX-KAFKA-14"], offsets_for_times),
     case!("kafka.subscription_changes", ["K8"], ["ONEX-KAFKA-12"], subscription_changes),
 ];
@@ -87,7 +87,7 @@ async fn cancelled_consume_loses_nothing(world: World) -> CaseResult {
                 continue;
             }
         };
-        reader.note(&polled).map_err(lost)?;
+        reader.note(&polled, 1).map_err(lost)?;
         if let Polled::Records(messages) = polled {
             read.extend(messages);
         }

@@ -19,7 +19,7 @@ pub(super) const CASES: &[Case<Source>] = &[
     case!("kafka.order_under_backpressure", ["K2", "K21"], ["ONEX-KAFKA-09"], order_under_backpressure),
     case!(
         "kafka.concurrent_produce",
-        ["K2", "K3"],
+        ["K2", "K3", "K21"],
         ["ONEX-GEN-11", "ONEX-KAFKA-01", "ONEX-KAFKA-09"],
         concurrent_produce
     ),
