@@ -129,17 +129,18 @@ impl MemoryConsumer {
             return Ok(Some(change));
         }
         let wall = self.broker.wall();
-        let records = mine.books.read(max_records, |at, position, most| {
+        let read = mine.books.read(max_records, |at, position, most| {
             let log = topics.log(POLL, at, wall)?;
             let wanted = position.or_else(|| group.committed().get(at).copied());
             let start = self.config.offset_reset.start(at, wanted, log.watermarks())?;
             Ok((start, log.read(start, most).collect()))
-        })?;
-        if records.is_empty() {
-            mine.books.tell_missing(|name| topics.get(name).is_some(), over)?;
-            return Ok(over.then_some(Polled::Records(records)));
+        });
+        if read.as_ref().is_ok_and(|records| !records.is_empty()) {
+            return read.map(|records| Some(Polled::Records(records)));
         }
-        Ok(Some(Polled::Records(records)))
+        // A partition that cannot be read hides no topic that is missing.
+        mine.books.tell_missing(|name| topics.get(name).is_some(), over && read.is_ok())?;
+        read.map(|records| over.then_some(Polled::Records(records)))
     }
 
     /// Takes part in the group; answers what changed.
@@ -167,7 +168,7 @@ impl MemoryConsumer {
                 }
                 id
             }
-            None if mine.books.subscription().is_empty() => return Err(not_subscribed()),
+            None if mine.books.subscription().is_empty() => return Ok(None),
             None => {
                 let joining = self.joining(mine.books.subscription())?;
                 let newcomer = self.broker.next_member();
@@ -182,7 +183,7 @@ impl MemoryConsumer {
         if mine.books.subscription().is_empty() {
             group.leave(id, topics);
             (mine.id, *stirred) = (None, true);
-            return Err(not_subscribed());
+            return Ok(None);
         }
         Ok(mine.books.assign(group.take(id)))
     }
@@ -332,10 +333,6 @@ impl State {
     }
 }
 
-fn not_subscribed() -> Error {
-    Error::invalid(POLL, "the consumer is not subscribed to any topic; call subscribe first")
-}
-
 #[async_trait]
 impl ConsumerDriver for MemoryConsumer {
     async fn subscribe(&self, topics: &[String]) -> Result<()> {
@@ -368,6 +365,7 @@ impl ConsumerDriver for MemoryConsumer {
 
     async fn commit(&self, commit: &Commit) -> Result<()> {
         let mine = self.open(COMMIT)?;
+        commit.next.validate(COMMIT)?;
         let (id, now, group_id) = (mine.id, self.broker.now(), &self.config.group_id);
         let mut cluster = self.broker.answering(COMMIT)?;
         cluster.with_group(group_id, |group, topics| {
@@ -376,9 +374,10 @@ impl ConsumerDriver for MemoryConsumer {
                 if !topics.has(at) {
                     return Err(unknown_partition(COMMIT, at));
                 }
-                let Some(id) = id.filter(|id| group.has(*id)) else {
+                let Some(id) = id else { return Err(not_owned(COMMIT, at)) };
+                if !group.has(id) {
                     return Err(unknown_member(COMMIT, group_id));
-                };
+                }
                 if !group.owns(id, at) {
                     return Err(not_owned(COMMIT, at));
                 }

@@ -27,6 +27,8 @@ pub(super) struct Group {
     members: BTreeMap<MemberId, Member>,
     owners: BTreeMap<TopicPartition, MemberId>,
     committed: NextOffsets,
+    /// Whether it ever had a member: such a group stays, empty, as a broker keeps it.
+    joined: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl Group {
             vanished: false,
         };
         self.members.insert(id, member);
+        self.joined = true;
         self.rebalance(topics);
     }
 
@@ -187,12 +190,13 @@ impl Group {
         }
     }
 
-    /// Whether nothing of the group is left.
+    /// Whether nobody ever heard of the group.
     pub(super) fn is_dead(&self) -> bool {
-        self.members.is_empty() && self.committed.is_empty()
+        !self.joined && self.committed.is_empty()
     }
 
-    /// The group as the admin call tells it; lag is the caller's to add.
+    /// The group as the admin call tells it: the offsets of what its members own, of all where it has none; lag is the
+    /// caller's to add.
     pub(super) fn info(&self, group_id: &str) -> ConsumerGroupInfo {
         let settled = |(id, member): (&MemberId, &Member)| self.owned(*id).eq(member.target.iter());
         let state = if self.members.is_empty() {
@@ -211,7 +215,10 @@ impl Group {
                 .with_assignment(self.owned(*id).cloned().collect())
         };
         info.members = self.members.keys().map(member).collect();
-        info.committed = self.committed.clone();
+        info.committed = match self.members.is_empty() {
+            true => self.committed.clone(),
+            false => self.committed.only(self.owners.keys()),
+        };
         info
     }
 
@@ -325,6 +332,7 @@ mod tests {
         group.topic_deleted("t", &topics);
         assert!(group.committed().is_empty() && group.owned(1).count() == 0);
         group.leave(1, &topics);
-        assert!(group.is_dead());
+        assert_eq!(group.info("g").state, GroupState::Empty);
+        assert!(!group.is_dead() && Group::default().is_dead());
     }
 }

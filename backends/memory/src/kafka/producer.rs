@@ -166,10 +166,10 @@ impl MemoryProducer {
             check_topic_name(PRODUCE, &record.topic)?;
             return Err(unknown_topic(PRODUCE, &record.topic));
         };
-        admit(PRODUCE, &topic.settings, record, now.as_millis())?;
         let count = topic.partitions();
         let sticky = || *sticky.entry(&record.topic).or_insert_with(|| topic.next_sticky()) as usize;
         let partition = record.choose_partition(count, sticky)?;
+        admit(PRODUCE, &topic.settings, record, now.as_millis())?;
         let append_time = topic.settings.append_time;
         let log = topic.log(partition, now).ok_or_else(|| unknown_topic(PRODUCE, &record.topic))?;
         let mut message = KafkaMessage::stored(record.clone(), partition, log.watermarks().high, now);
