@@ -14,6 +14,7 @@
 
 pub mod broken;
 pub mod client;
+pub mod differential;
 pub mod driver;
 mod faulty;
 pub mod mock;
