@@ -170,6 +170,24 @@ fn run<K: Send>(trials: Vec<(K, Trial)>) -> Vec<(K, Outcome)> {
     done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
+/// Checks that the cases of a suite that no broken engine shows are those that `docs/laws.md` lists, with a reason.
+#[cfg(test)]
+pub(crate) fn assert_told<'a>(
+    suite: &str,
+    cases: impl IntoIterator<Item = &'a str>,
+    caught: impl IntoIterator<Item = &'a str>,
+) {
+    use std::collections::BTreeSet;
+    let laws = include_str!("../../docs/laws.md");
+    let (_, list) = laws.split_once("## Cases without a broken engine").expect("the list in docs/laws.md");
+    let list = list.split_once("\n## ").map_or(list, |(list, _)| list);
+    let told: BTreeSet<_> = list.split('`').filter(|word| word.starts_with(suite)).collect();
+    let caught: BTreeSet<_> = caught.into_iter().collect();
+    let silent: BTreeSet<_> =
+        cases.into_iter().filter(|id| id.starts_with(suite) && !caught.contains(id)).collect();
+    assert_eq!(told, silent, "the cases of {suite} without a broken engine: told in docs/laws.md, and found");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -178,6 +178,13 @@ mod tests {
     }
 
     #[test]
+    fn every_case_is_caught_or_the_reason_is_told() {
+        let ids = files().into_iter().flatten().map(|case| case.id);
+        let caught = broken::broken().into_iter().flat_map(|bug| bug.caught_by).copied();
+        crate::broken::assert_told("bridge.", ids, caught);
+    }
+
+    #[test]
     fn every_law_has_a_case() {
         let judged: BTreeSet<_> = files().into_iter().flatten().flat_map(|case| case.laws).copied().collect();
         let missing: Vec<_> =

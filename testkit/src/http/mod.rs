@@ -28,7 +28,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::broken::Broken;
+    use crate::broken::{Broken, assert_told};
     use crate::suite::Case;
 
     type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
@@ -63,6 +63,17 @@ mod tests {
             .filter(|row| !covered.contains(row.as_str()))
             .collect();
         assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn every_case_is_caught_or_the_reason_is_told() {
+        fn caught<P: ?Sized>(bugs: Vec<Broken<P>>) -> impl Iterator<Item = &'static str> {
+            bugs.into_iter().flat_map(|bug| bug.caught_by).copied()
+        }
+        let ids = || rows().into_iter().map(|(id, ..)| id);
+        assert_told("http.", ids(), caught(broken::broken()));
+        assert_told("http_client.", ids(), caught(broken::broken_clients()));
+        assert_told("http_server.", ids(), caught(broken::broken_servers()));
     }
 
     #[test]

@@ -44,6 +44,18 @@ pub(super) const BUGS: &[Broken<MakeBridge>] = &[
     ),
     Broken::new("takes_a_byte_too_many", "B9", &["bridge.oversize_boundary"], wrap::<TakesAByteTooMany>),
     Broken::new(
+        "waits_where_it_should_refuse",
+        "B8",
+        &["bridge.full_is_refused_where_configured"],
+        wrap::<WaitsWhereItShouldRefuse>,
+    ),
+    Broken::new(
+        "makes_room_where_there_is_none",
+        "B10",
+        &["bridge.refused_create_leaves_nothing"],
+        wrap::<MakesRoom>,
+    ),
+    Broken::new(
         "destroys_without_drain",
         "B10",
         &["bridge.destroy_drains", "bridge.destroy_tells_what_it_cut", "bridge.dropped_destroy_goes_on"],
@@ -107,6 +119,8 @@ macro_rules! changes_config {
 changes_config!(TriesOnceMore, |config| config.retry.max_attempts += 1);
 changes_config!(Hurries, |config| config.retry.initial_backoff /= 2);
 changes_config!(TakesAByteTooMany, |config| config.message_bytes += 1);
+changes_config!(WaitsWhereItShouldRefuse, |config| config.overflow = Overflow::Wait);
+changes_config!(MakesRoom, |config| config.in_flight = config.in_flight.max(1));
 changes_config!(NeverDrops, |config| if config.unmatched == Unmatched::Drop {
     config.unmatched = Unmatched::DefaultRoute;
 });

@@ -25,7 +25,7 @@ pub(super) const BUGS: &[Broken<MakeBridge>] = &[
         &["bridge.source_fails_for_good"],
         wrap::<HopesOn>,
     ),
-    Broken::new("waits_for_a_source_that_ended", "B", &["bridge.source_ends"], wrap::<WaitsOn>),
+    Broken::new("asks_again_after_the_end", "B", &["bridge.source_ends"], wrap::<AsksAgain>),
     Broken::new(
         "takes_silence_for_health",
         "B",
@@ -69,10 +69,10 @@ impl Bug for HopesOn {
 }
 
 #[derive(Default)]
-struct WaitsOn;
+struct AsksAgain;
 
 #[async_trait]
-impl Bug for WaitsOn {
+impl Bug for AsksAgain {
     async fn receive(
         &self,
         good: &Arc<dyn BridgeSource>,
@@ -81,7 +81,7 @@ impl Bug for WaitsOn {
         into: &mut Vec<Taken>,
     ) -> Result<usize> {
         match good.receive(max, into).await? {
-            0 => std::future::pending().await,
+            0 => good.receive(max, into).await,
             taken => Ok(taken),
         }
     }

@@ -9,6 +9,7 @@ use onex_spi::Result;
 use onex_spi::bridge::{
     BridgeMessage, BridgeSource, BridgeTarget, DeadReason, DeliveryTag, Disposition, MessageId, Settled,
 };
+use onex_spi::kafka::Header;
 
 use super::MakeBridge;
 use super::wrapper::{Answers, Bug, Taken, wrap};
@@ -21,6 +22,8 @@ pub(super) const BUGS: &[Broken<MakeBridge>] = &[
         &["bridge.routing_order_default"],
         wrap::<DropsWhatNoRuleTakes>,
     ),
+    Broken::new("blames_the_rules_for_poison", "B2", &["bridge.poison_message"], wrap::<BlamesTheRules>),
+    Broken::new("takes_bytes_for_text", "B3", &["bridge.raw_bytes_pass"], wrap::<TakesBytesForText>),
     Broken::new("swallows_rule_errors", "B4", &["bridge.rule_runtime_error"], wrap::<SwallowsRuleErrors>),
     Broken::new("new_id_per_attempt", "B3", &["bridge.duplicates_keep_id"], wrap::<NewIdPerAttempt>),
     Broken::new("drops_headers", "B3", &["bridge.identity_and_bytes"], wrap::<DropsHeaders>),
@@ -108,6 +111,35 @@ impl Bug for DropsWhatNoRuleTakes {
     async fn deliver(&self, good: &dyn BridgeTarget, to: &Arc<str>, messages: &[BridgeMessage]) -> Answers {
         let no_route = Some(DeadReason::NoRoute.as_str().as_bytes());
         deliver_some(good, to, messages, |message| dead(message) != no_route).await
+    }
+}
+
+#[derive(Default)]
+struct BlamesTheRules;
+
+#[async_trait]
+impl Bug for BlamesTheRules {
+    async fn deliver(&self, good: &dyn BridgeTarget, to: &Arc<str>, messages: &[BridgeMessage]) -> Answers {
+        deliver_changed(good, to, messages, |message| {
+            if dead(message) == Some(DeadReason::DecodeError.as_str().as_bytes()) {
+                message.headers.retain(|header| &*header.name != "onex-dead-reason");
+                message.headers.push(Header::new("onex-dead-reason", DeadReason::RuleError.as_str()));
+            }
+        })
+        .await
+    }
+}
+
+#[derive(Default)]
+struct TakesBytesForText;
+
+#[async_trait]
+impl Bug for TakesBytesForText {
+    async fn deliver(&self, good: &dyn BridgeTarget, to: &Arc<str>, messages: &[BridgeMessage]) -> Answers {
+        deliver_changed(good, to, messages, |message| {
+            message.payload = String::from_utf8_lossy(&message.payload).into_owned().into();
+        })
+        .await
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use ::http::Method;
+use ::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use ::http::{HeaderMap, Method, StatusCode};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body::Frame;
 use onex_spi::http::{HttpReason, HttpRequest, HttpResponse, HttpTransport};
-use onex_spi::{Error, Result};
+use onex_spi::{Error, ErrorKind, Result};
 
 use super::wrapper::{Bug, add, each_frame};
 use crate::broken::Broken;
@@ -37,6 +38,13 @@ pub(super) const BUGS: &[Broken<dyn HttpTransport>] = &[
         &["http.response_trailers", "http.chunked_trailers"],
         add::<LosesTrailers>,
     ),
+    Broken::new("doubts_a_body_without_length", "HTTP-7", &["http.body_codings"], add::<DoubtsUntilTheEnd>),
+    Broken::new(
+        "takes_a_failing_request_for_whole",
+        "HTTP",
+        &["http.failing_request_body"],
+        add::<TakesFailingRequest>,
+    ),
     Broken::new("buffers_the_request", "HTTP", &["http.streams_both_ways"], add::<BuffersRequest>),
 ];
 
@@ -44,6 +52,39 @@ type Item = Option<Result<Frame<Bytes>>>;
 
 fn is_protocol(error: &Error) -> bool {
     error.http().is_some_and(|fault| fault.reason == HttpReason::Protocol)
+}
+
+/// Takes the end of a connection for the loss of a body that it ends.
+#[derive(Debug, Default)]
+struct DoubtsUntilTheEnd;
+
+impl Bug for DoubtsUntilTheEnd {
+    fn result(method: &Method, result: Result<HttpResponse>) -> Result<HttpResponse> {
+        fn change(item: Item) -> Item {
+            let lost = || Error::new(ErrorKind::Unavailable, "http.body", "the connection ended");
+            item.or_else(|| Some(Err(lost())))
+        }
+        let framed = |headers: &HeaderMap| {
+            headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
+        };
+        result.map(|response| match method != Method::HEAD && !framed(&response.headers) {
+            true => each_frame(response, change),
+            false => response,
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct TakesFailingRequest;
+
+impl Bug for TakesFailingRequest {
+    fn request(mut request: HttpRequest) -> HttpRequest {
+        if request.body.as_bytes().is_none() {
+            let carrier = HttpResponse::new(StatusCode::OK, std::mem::take(&mut request.body));
+            request.body = each_frame(carrier, |item| item.filter(Result::is_ok)).into_body();
+        }
+        request
+    }
 }
 
 #[derive(Debug, Default)]

@@ -10,6 +10,7 @@ use crate::broken::Broken;
 
 pub(super) const BUGS: &[Broken<dyn HttpTransport>] = &[
     Broken::new("keeps_a_body_for_head", "HTTP-6", &["http.head_and_bodyless"], add::<KeepsHeadBody>),
+    Broken::new("sends_options_as_get", "HTTP", &["http.round_trip"], add::<OptionsAsGet>),
     Broken::new("drops_repeated_headers", "HTTP-14", &["http.duplicate_headers"], add::<DropsRepeats>),
     Broken::new("reorders_headers", "HTTP-14", &["http.duplicate_headers"], add::<Reorders>),
     Broken::new("repairs_broken_framing", "HTTP-15", &["http.header_injection"], add::<RepairsFraming>),
@@ -30,6 +31,18 @@ impl Bug for KeepsHeadBody {
             }
             response
         })
+    }
+}
+
+#[derive(Debug, Default)]
+struct OptionsAsGet;
+
+impl Bug for OptionsAsGet {
+    fn request(mut request: HttpRequest) -> HttpRequest {
+        if request.method == Method::OPTIONS {
+            request.method = Method::GET;
+        }
+        request
     }
 }
 

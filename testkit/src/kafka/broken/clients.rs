@@ -66,6 +66,7 @@ pub(super) const BUGS: &[Broken<dyn KafkaClient>] = &[
             "kafka_client.commit_refusals",
             "kafka_client.group_info",
             "kafka_client.handles_are_the_ids_own",
+            "kafka_client.abandon_returns_at_once",
         ],
         wrap::<BringsMoreThanAsked>,
     ),

@@ -1,6 +1,7 @@
 //! Bugs of a consumer that reads.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use onex_spi::kafka::{
     ConsumerConfig, ConsumerDriver, KafkaDriver, KafkaMessage, NextOffsets, OffsetReset, PollRequest, Polled,
     TopicPartition,
 };
-use onex_spi::{Clock, Result, TokioClock};
+use onex_spi::{Clock, ErrorKind, Result, TokioClock};
 
 use super::wrapper::{Bug, Good, wrap};
 use crate::broken::Broken;
@@ -17,6 +18,24 @@ use crate::broken::Broken;
 pub(super) const BUGS: &[Broken<dyn KafkaDriver>] = &[
     Broken::new("seek_is_ignored", "K6", &["kafka.seek", "kafka.offsets_for_times"], wrap::<SeekIsIgnored>),
     Broken::new("resets_silently", "K10", &["kafka.reset_without_commit"], wrap::<ResetsSilently>),
+    Broken::new(
+        "forgets_what_is_not_there_yet",
+        "K18",
+        &["kafka.topic_appears_later", "kafka.unknown_topic"],
+        wrap::<ForgetsWhatIsNotThereYet>,
+    ),
+    Broken::new(
+        "repairs_consumer_configs",
+        "K8",
+        &["kafka.consumer_config_refusals"],
+        wrap::<RepairsConfigs>,
+    ),
+    Broken::new(
+        "loses_what_polls_side_by_side_bring",
+        "K23",
+        &["kafka.polls_queue_up"],
+        wrap::<LosesSideBySide>,
+    ),
     Broken::new("empty_key_as_null", "K14", &["kafka.produce_consume_exact_bytes"], wrap::<EmptyKeyAsNull>),
     Broken::new(
         "null_value_as_empty",
@@ -93,6 +112,68 @@ impl Bug for ResetsSilently {
             OffsetReset::Error => config.with_offset_reset(OffsetReset::Earliest),
             _ => config,
         }
+    }
+}
+
+#[derive(Debug)]
+struct ForgetsWhatIsNotThereYet;
+
+#[async_trait]
+impl Bug for ForgetsWhatIsNotThereYet {
+    type State = ();
+
+    async fn subscribe(good: &GoodConsumer<()>, topics: &[String]) -> Result<()> {
+        let mut there = Vec::new();
+        for topic in topics {
+            match good.driver.topic_metadata(topic).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                _ => there.push(topic.clone()),
+            }
+        }
+        good.it.subscribe(&there).await
+    }
+}
+
+#[derive(Debug)]
+struct RepairsConfigs;
+
+#[async_trait]
+impl Bug for RepairsConfigs {
+    type State = ();
+
+    fn consumer_config(mut config: ConsumerConfig) -> ConsumerConfig {
+        if config.validate().is_err() {
+            config = ConsumerConfig::new("repaired");
+        }
+        config
+    }
+}
+
+/// Has no queue for polls: while one runs, the records of another one are dropped.
+#[derive(Debug)]
+struct LosesSideBySide;
+
+#[async_trait]
+impl Bug for LosesSideBySide {
+    type State = AtomicBool;
+
+    async fn poll(good: &GoodConsumer<AtomicBool>, request: PollRequest) -> Result<Polled> {
+        if good.state.swap(true, Ordering::AcqRel) {
+            return match good.it.poll(request).await? {
+                Polled::Records(_) => Ok(Polled::Records(Vec::new())),
+                change => Ok(change),
+            };
+        }
+        let _running = Running(&good.state);
+        good.it.poll(request).await
+    }
+}
+
+struct Running<'a>(&'a AtomicBool);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 

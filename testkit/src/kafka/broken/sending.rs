@@ -19,6 +19,19 @@ use crate::broken::Broken;
 pub(super) const BUGS: &[Broken<dyn KafkaDriver>] = &[
     Broken::new("hashes_keys_otherwise", "K1", &["kafka.partitioner_vectors"], wrap::<HashesKeysOtherwise>),
     Broken::new(
+        "takes_the_key_before_the_partition",
+        "K1",
+        &["kafka.explicit_partition"],
+        wrap::<TakesTheKeyFirst>,
+    ),
+    Broken::new("keeps_null_keys_together", "K1", &["kafka.null_keys_spread"], wrap::<KeepsNullKeysTogether>),
+    Broken::new(
+        "waits_for_acks_that_nobody_asked_for",
+        "K3",
+        &["kafka.acks_none_tells_no_offset"],
+        wrap::<WaitsForAcks>,
+    ),
+    Broken::new(
         "sends_requests_side_by_side",
         "K2",
         &["kafka.order_under_backpressure"],
@@ -91,6 +104,53 @@ impl Bug for HashesKeysOtherwise {
             record.partition = i32::try_from(sum % topic.partitions.len()).ok();
         }
         good.it.produce(records).await
+    }
+}
+
+#[derive(Debug)]
+struct TakesTheKeyFirst;
+
+#[async_trait]
+impl Bug for TakesTheKeyFirst {
+    type State = ();
+
+    async fn produce(good: &GoodProducer<()>, mut records: Vec<ProducerRecord>) -> Answers {
+        for record in records.iter_mut().filter(|record| record.key.is_some()) {
+            record.partition = None;
+        }
+        good.it.produce(records).await
+    }
+}
+
+#[derive(Debug)]
+struct KeepsNullKeysTogether;
+
+#[async_trait]
+impl Bug for KeepsNullKeysTogether {
+    type State = ();
+
+    async fn produce(good: &GoodProducer<()>, mut records: Vec<ProducerRecord>) -> Answers {
+        for record in records.iter_mut().filter(|record| record.key.is_none()) {
+            // An unknown topic stays unknown: the good engine tells.
+            if record.partition.is_none() && good.driver.topic_metadata(&record.topic).await.is_ok() {
+                record.partition = Some(0);
+            }
+        }
+        good.it.produce(records).await
+    }
+}
+
+#[derive(Debug)]
+struct WaitsForAcks;
+
+impl Bug for WaitsForAcks {
+    type State = ();
+
+    fn producer_config(config: ProducerConfig) -> ProducerConfig {
+        match config.acks {
+            Acks::None if !config.idempotent => config.with_acks(Acks::Leader),
+            _ => config,
+        }
     }
 }
 

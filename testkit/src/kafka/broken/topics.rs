@@ -1,5 +1,7 @@
 //! Bugs of a driver and its topics.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use onex_spi::kafka::{
     CreateTopicRequest, KafkaCapabilities, KafkaDriver, KafkaFeature, TopicMetadata, TopicOutcome,
@@ -28,6 +30,18 @@ pub(super) const BUGS: &[Broken<dyn KafkaDriver>] = &[
         wrap::<IgnoresATopicsLimit>,
     ),
     Broken::new("existed_as_created", "K20", &["kafka.create_delete_outcomes"], wrap::<ExistedAsCreated>),
+    Broken::new(
+        "says_deleted_and_keeps",
+        "K20",
+        &["kafka.recreated_topic_starts_at_zero", "kafka.create_delete_outcomes"],
+        wrap::<SaysDeletedAndKeeps>,
+    ),
+    Broken::new(
+        "serves_after_the_drivers_close",
+        "K24",
+        &["kafka.driver_close_then_closed"],
+        wrap::<ServesAfterClose>,
+    ),
     Broken::new(
         "does_what_it_does_not_declare",
         "K20",
@@ -66,6 +80,33 @@ impl Bug for IgnoresATopicsLimit {
             request.config.retain(|key, value| key != "max.message.bytes" || value.parse::<u64>().is_err());
         }
         good.create_topic(request).await
+    }
+}
+
+#[derive(Debug)]
+struct SaysDeletedAndKeeps;
+
+#[async_trait]
+impl Bug for SaysDeletedAndKeeps {
+    type State = ();
+
+    async fn delete_topic(good: &dyn KafkaDriver, name: &str) -> Result<TopicOutcome> {
+        match good.topic_metadata(name).await {
+            Ok(_) => Ok(TopicOutcome::Deleted),
+            Err(_) => good.delete_topic(name).await,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ServesAfterClose;
+
+#[async_trait]
+impl Bug for ServesAfterClose {
+    type State = ();
+
+    async fn close_driver(_: &dyn KafkaDriver, _: Duration) -> Result<()> {
+        Ok(())
     }
 }
 

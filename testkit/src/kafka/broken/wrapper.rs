@@ -46,6 +46,18 @@ pub(super) trait Bug: fmt::Debug + Send + Sync + 'static {
         good.topic_metadata(name).await
     }
 
+    async fn delete_topic(good: &dyn KafkaDriver, name: &str) -> Result<TopicOutcome> {
+        good.delete_topic(name).await
+    }
+
+    async fn close_driver(good: &dyn KafkaDriver, within: Duration) -> Result<()> {
+        Lifecycle::close(good, within).await
+    }
+
+    async fn subscribe(good: &Good<dyn ConsumerDriver, Self::State>, topics: &[String]) -> Result<()> {
+        good.it.subscribe(topics).await
+    }
+
     async fn produce(
         good: &Good<dyn ProducerDriver, Self::State>,
         records: Vec<ProducerRecord>,
@@ -115,7 +127,7 @@ impl<B: Bug> Lifecycle for Driver<B> {
     }
 
     async fn close(&self, within: Duration) -> Result<()> {
-        self.good.close(within).await
+        B::close_driver(&*self.good, within).await
     }
 }
 
@@ -141,7 +153,7 @@ impl<B: Bug> KafkaDriver for Driver<B> {
     }
 
     async fn delete_topic(&self, name: &str) -> Result<TopicOutcome> {
-        self.good.delete_topic(name).await
+        B::delete_topic(&*self.good, name).await
     }
 
     async fn topic_metadata(&self, name: &str) -> Result<TopicMetadata> {
@@ -179,7 +191,7 @@ struct Consumer<B: Bug>(Good<dyn ConsumerDriver, B::State>);
 #[async_trait]
 impl<B: Bug> ConsumerDriver for Consumer<B> {
     async fn subscribe(&self, topics: &[String]) -> Result<()> {
-        self.0.it.subscribe(topics).await
+        B::subscribe(&self.0, topics).await
     }
 
     async fn poll(&self, request: PollRequest) -> Result<Polled> {

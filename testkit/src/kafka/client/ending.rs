@@ -30,7 +30,12 @@ pub(super) const CASES: &[Case<Source>] = &[
         ["ONEX-KAFKA-01"],
         handles_are_the_ids_own
     ),
-    case!("kafka_client.abandon_returns_at_once", ["K22", "K24"], ["ONEX-KAFKA-21"], abandon_returns_at_once),
+    case!(
+        "kafka_client.abandon_returns_at_once",
+        ["K22", "K24", "K21"],
+        ["ONEX-KAFKA-21"],
+        abandon_returns_at_once
+    ),
     case!("kafka_client.scopes_end_their_ids", ["K24"], ["ONEX-KAFKA-21"], scopes_end_their_ids),
     case!("kafka_client.close_ends_everything", ["K24"], ["ONEX-KAFKA-21"], close_ends_everything),
 ];

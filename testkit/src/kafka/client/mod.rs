@@ -76,6 +76,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_case_is_caught_or_the_reason_is_told() {
+        let ids = files().into_iter().flatten().map(|case| case.id);
+        let caught =
+            super::super::broken::broken_clients().into_iter().flat_map(|bug| bug.caught_by).copied();
+        crate::broken::assert_told("kafka_client.", ids, caught);
+    }
+
+    #[test]
     fn ids_are_unique_and_every_case_cites_a_law_and_a_row() {
         let cases: Vec<_> = files().into_iter().flatten().collect();
         let ids: BTreeSet<_> = cases.iter().map(|case| case.id).collect();

@@ -113,6 +113,13 @@ mod tests {
     }
 
     #[test]
+    fn every_case_is_caught_or_the_reason_is_told() {
+        let ids = files().into_iter().flatten().map(|case| case.id);
+        let caught = super::super::broken::broken().into_iter().flat_map(|bug| bug.caught_by).copied();
+        crate::broken::assert_told("kafka.", ids, caught);
+    }
+
+    #[test]
     fn every_acceptance_row_of_this_port_has_a_case() {
         let rows: BTreeSet<_> = files().into_iter().flatten().flat_map(|case| case.rows).collect();
         // 5 is the schema registry's, 4's strategies beyond manual, 7, 8 and 20 by id are the client suite's too.
