@@ -165,6 +165,9 @@ impl Bug for LosesSideBySide {
             };
         }
         let _running = Running(&good.state);
+        // Long enough for others to come along.
+        let clock = TokioClock::new();
+        clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
         good.it.poll(request).await
     }
 }
