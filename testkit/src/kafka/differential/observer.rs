@@ -179,7 +179,6 @@ impl<'a> Observer<'a> {
     async fn group(&self, group: usize) -> String {
         let Some(admin) = self.driver.admin() else { return "no admin".to_owned() };
         let owned = self.groups.get(&group).map(|seat| &seat.owned).filter(|owned| !owned.is_empty());
-        let joined = self.groups.get(&group).is_some_and(|seat| !seat.owned.is_empty());
         let name = self.name(&format!("group{group}"));
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -195,7 +194,7 @@ impl<'a> Observer<'a> {
             let assigned: BTreeSet<_> = info.members.iter().flat_map(|member| &member.assignment).collect();
             let settled = match owned {
                 Some(owned) => info.state == GroupState::Stable && assigned.into_iter().eq(owned),
-                None => !matches!(info.state, GroupState::Rebalancing) && joined == !assigned.is_empty(),
+                None => !matches!(info.state, GroupState::Rebalancing) && assigned.is_empty(),
             };
             if settled || Instant::now() > deadline {
                 return self.answer(Ok((info.state, info.members.len(), info.committed, info.lag)));
