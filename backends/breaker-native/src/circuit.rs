@@ -196,7 +196,17 @@ impl NativeCircuit {
         Totals { owner: &self.owner, shares: &self.shares, line: &self.line }
     }
 
+    #[inline]
     pub(crate) fn count(&self, what: Count) {
+        match self.totals().mine() {
+            Some(line) => line.bump(what),
+            None => self.count_first(what),
+        }
+    }
+
+    /// Apart, so that the way of every other call needs nothing but the circuit.
+    #[inline(never)]
+    fn count_first(&self, what: Count) {
         self.totals().add(what);
     }
 }
@@ -208,19 +218,18 @@ impl Circuit for NativeCircuit {
 
     fn admit(&self, call_timeout: Option<Duration>) -> Result<Ticket, Rejection> {
         let word = self.word();
-        match self.totals().mine() {
-            Some(line) if self.passes(word) => {
-                line.bump(Count::Admitted);
-                Ok(Ticket::new(word.era(), PLAIN))
-            }
-            _ => self.admit_slowly(word, call_timeout),
+        if !self.passes(word) {
+            return self.admit_slowly(word, call_timeout);
         }
+        self.count(Count::Admitted);
+        Ok(Ticket::new(word.era(), PLAIN))
     }
 
     fn settle(&self, ticket: Ticket, outcome: Outcome) {
-        match self.totals().mine() {
-            Some(line) if self.has_nothing_to_write(&ticket, outcome) => line.bump(Count::Success),
-            _ => self.settle_slowly(&ticket, outcome),
+        if self.has_nothing_to_write(&ticket, outcome) {
+            self.count(Count::Success);
+        } else {
+            self.settle_slowly(&ticket, outcome);
         }
     }
 
