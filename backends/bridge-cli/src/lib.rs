@@ -7,6 +7,7 @@
 #![doc = include_str!("../../../docs/guide/bridges.md")]
 #![forbid(unsafe_code)]
 
+mod circuits;
 mod file;
 mod metrics;
 mod service;

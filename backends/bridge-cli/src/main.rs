@@ -100,6 +100,7 @@ fn log() {
 
 fn builder() -> BridgesBuilder {
     let engines = Environment::builder()
+        .clock(Arc::new(SystemClock::new()))
         .with(onex_memory::provider())
         .with(onex_breaker_native::provider())
         .with(onex_http_server_hyper::provider())
@@ -123,7 +124,11 @@ async fn run(file: PathBuf, profile: &str, address: SocketAddr, drain: Duration)
         _ = stops.next() => return Ok(()),
         loaded = builder().load(&file, profile) => loaded?,
     };
-    let status = Arc::new(Status::new(bridges.bridge().clone()));
+    let mut status = Status::new(bridges.bridge().clone());
+    if let Ok(breaker) = bridges.environment().circuit_breaker() {
+        status = status.with_breaker(breaker);
+    }
+    let status = Arc::new(status);
     let context = OpenContext::new(Arc::new(SystemClock::new()), 0);
     let server = onex_http_server_hyper::open(onex_http_server_hyper::Config::default(), &context).await?;
     let serving = match server.serve(address, status.clone()).await {

@@ -1,8 +1,9 @@
-//! The counters of the bridges as OpenMetrics text.
+//! The counters of the bridges, and of the circuits before their targets, as OpenMetrics text.
 
 use std::fmt;
 use std::sync::Arc;
 
+use onex_spi::breaker::CircuitBreaker;
 use onex_spi::bridge::{BridgeInfo, BridgeMetrics, BridgeState, CommunicationBridge};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -11,15 +12,23 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::circuits::Circuits;
+
 /// The type of what [`text`] writes.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Writes the counters of all bridges, those of one bridge read in one moment.
-pub(crate) fn text(bridge: &Arc<dyn CommunicationBridge>) -> Result<String, fmt::Error> {
+/// Writes the counters of all bridges, those of one bridge read in one moment, and of the circuits, if there are any.
+pub(crate) fn text(
+    bridge: &Arc<dyn CommunicationBridge>,
+    breaker: Option<&dyn CircuitBreaker>,
+) -> Result<String, fmt::Error> {
     let bridges = bridge.all_bridges().into_iter();
     let read = bridges.filter_map(|info| bridge.bridge_metrics(info.id).ok().map(|metrics| (info, metrics)));
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot(read.collect())));
+    if let Some(breaker) = breaker {
+        registry.register_collector(Box::new(Circuits::of(breaker)));
+    }
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)

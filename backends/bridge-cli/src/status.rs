@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
+use onex_spi::breaker::CircuitBreaker;
 use onex_spi::bridge::CommunicationBridge;
 use onex_spi::http::{HttpRequest, HttpResponse, HttpService};
 use onex_spi::{Error, ErrorKind, Health, Result};
@@ -18,6 +19,7 @@ use crate::metrics;
 #[derive(Debug)]
 pub struct Status {
     bridge: Arc<dyn CommunicationBridge>,
+    breaker: Option<Arc<dyn CircuitBreaker>>,
     draining: AtomicBool,
 }
 
@@ -25,7 +27,14 @@ impl Status {
     /// Looks at `bridge`.
     #[must_use]
     pub fn new(bridge: Arc<dyn CommunicationBridge>) -> Self {
-        Self { bridge, draining: AtomicBool::new(false) }
+        Self { bridge, breaker: None, draining: AtomicBool::new(false) }
+    }
+
+    /// Shows the circuits of `breaker` among the metrics.
+    #[must_use]
+    pub fn with_breaker(mut self, breaker: Arc<dyn CircuitBreaker>) -> Self {
+        self.breaker = Some(breaker);
+        self
     }
 
     /// Says from now on that nothing new is to be sent here.
@@ -59,7 +68,7 @@ impl Status {
     }
 
     fn metrics(&self) -> Result<HttpResponse> {
-        let text = metrics::text(&self.bridge).map_err(|error| {
+        let text = metrics::text(&self.bridge, self.breaker.as_deref()).map_err(|error| {
             Error::new(ErrorKind::Unclassified, "status.metrics", "the metrics cannot be written")
                 .with_source(error)
         })?;

@@ -22,6 +22,8 @@
 //! # Known gaps
 //! - The timestamp 0 is refused: librdkafka takes it for "now". Header names with a NUL byte are refused; names from
 //!   elsewhere that are not UTF-8 are read with replacement characters.
+//! - A record whose timestamp the broker refuses (`INVALID_TIMESTAMP`) fails the good records that librdkafka packed into one batch
+//!   with it (K4); each is told so and none is written. The driver cannot know the topic's limits beforehand.
 //! - The delivery time is counted once while records wait for room and once in librdkafka: under back-pressure an answer
 //!   may take up to twice `delivery_timeout`.
 //! - `prefetch_records` is what librdkafka tries to keep *per partition*; `prefetch_bytes` bounds the consumer, give or

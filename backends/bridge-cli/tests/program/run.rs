@@ -60,6 +60,47 @@ async fn messages_are_moved_counted_and_told() {
     );
 }
 
+/// A target that nobody serves, behind a circuit that two failures open.
+const TO_NOBODY: &str = r#"[default]
+http_server.engine = "hyper"
+http.engine = "hyper"
+http.client = { breaker = { name = "orders" }, retry = { max_retries = 0 } }
+breaker = { engine = "native", defaults = { failure_threshold = 2, open_time = "1h" } }
+[bridges.a]
+source = { protocol = "http", listen = "127.0.0.1:0" }
+target = { protocol = "http", url = "http://127.0.0.1:1", probe = false }
+default_route = "/x"
+retry = { max_attempts = 1 }
+"#;
+
+// ONEX-CB-04, ONEX-CB-06
+#[tokio::test]
+async fn circuits_before_targets_stand_among_the_metrics() {
+    let running = Running::start(File::new(TO_NOBODY), &[]);
+    let (hooks, status) = (running.told("listens at "), running.told("status at "));
+    let client = client().await;
+    for _ in 0..3 {
+        let (code, body) = post(&client, &hooks, "{}").await;
+        assert!(code >= 500, "{code} {body}");
+    }
+    let (_, _, text) = get(&client, &format!("{status}/metrics")).await;
+    for line in [
+        "# TYPE onex_circuit_ended counter",
+        r#"onex_circuit_admitted_total{circuit="orders"} 2"#,
+        r#"onex_circuit_ended_total{circuit="orders",outcome="failure"} 2"#,
+        r#"onex_circuit_ended_total{circuit="orders",outcome="success"} 0"#,
+        r#"onex_circuit_rejected_total{circuit="orders"} 1"#,
+        r#"onex_circuit_transitions_total{circuit="orders"} 1"#,
+        r#"onex_circuit_state{circuit="orders",state="open"} 1"#,
+        r#"onex_circuit_state{circuit="orders",state="closed"} 0"#,
+        r#"onex_circuit_forced{circuit="orders"} 0"#,
+    ] {
+        assert!(text.lines().any(|known| known == line), "{line}\n{text}");
+    }
+    running.signal("TERM");
+    assert_eq!(running.end().0.code(), Some(0));
+}
+
 /// A target that never answers.
 fn silent() -> (std::net::TcpListener, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
