@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use failsafe::CircuitBreaker as _;
 use onex_breaker_native::{Config, open};
-use onex_spi::breaker::{CircuitBreakerConfig, CircuitBreakerExt, CircuitExt, Window};
+use onex_spi::breaker::{Circuit, CircuitBreakerConfig, CircuitBreakerExt, CircuitExt, Window};
 use onex_spi::{Error, TokioClock};
 use onex_testkit::clock::ManualClock;
 use recloser::AsyncRecloser;
@@ -87,38 +87,48 @@ fn rejected(c: &mut Criterion) {
     group.finish();
 }
 
+/// Makes that many calls from when all are ready.
+fn alone(calls: u64, ready: &Barrier, call: impl Fn()) -> Duration {
+    ready.wait();
+    let begin = Instant::now();
+    (0..calls).for_each(|_| call());
+    begin.elapsed()
+}
+
 /// Each of two threads makes that many calls; the time from their meeting to the end of both.
-fn both(calls: u64, call: impl Fn() + Sync) -> Duration {
+fn both(calls: u64, one: impl Fn(), other: impl Fn() + Send) -> Duration {
     let meet = Barrier::new(2);
-    let run = || {
-        meet.wait();
-        let begin = Instant::now();
-        (0..calls).for_each(|_| call());
-        begin.elapsed()
-    };
     std::thread::scope(|scope| {
-        let other = scope.spawn(run);
-        let mine = run();
+        let other = scope.spawn(|| alone(calls, &meet, other));
+        let mine = alone(calls, &meet, one);
         other.join().map_or(mine, |other| other.max(mine))
     })
 }
 
+/// Beside it one thread, and two threads that share nothing: what two threads cost on this machine whatever they do.
 fn two_threads(c: &mut Criterion) {
     let mut group = c.benchmark_group("closed, two threads on one circuit");
-    let circuit = circuit();
-    let permit = || match circuit.try_acquire() {
+    let (circuit, another) = (sides::circuit(), sides::circuit());
+    let permit = |circuit: &dyn Circuit| match circuit.try_acquire() {
         Ok(permit) => permit.success(),
         Err(rejection) => unreachable!("nothing failed: {rejection:?}"),
     };
-    group.bench_function("onex permit", |b| b.iter_custom(|calls| both(calls, permit)));
+    let (first, second) = (|| permit(&*circuit), || permit(&*another));
+    group.bench_function("onex permit", |b| b.iter_custom(|calls| both(calls, first, first)));
+    group.bench_function("onex permit, one thread alone", |b| {
+        b.iter_custom(|calls| alone(calls, &Barrier::new(1), first));
+    });
+    group.bench_function("onex permit, a circuit each", |b| {
+        b.iter_custom(|calls| both(calls, first, second));
+    });
     let call = || drop(finished(circuit.call(None, || async { Ok::<u64, ()>(black_box(1)) })));
-    group.bench_function("onex async call", |b| b.iter_custom(|calls| both(calls, call)));
+    group.bench_function("onex async call", |b| b.iter_custom(|calls| both(calls, call, call)));
     let peer = failsafe();
     let call = || drop(peer.call(|| Ok::<u64, ()>(black_box(1))));
-    group.bench_function("failsafe call", |b| b.iter_custom(|calls| both(calls, call)));
+    group.bench_function("failsafe call", |b| b.iter_custom(|calls| both(calls, call, call)));
     let peer = recloser();
     let call = || drop(peer.call(|| Ok::<u64, ()>(black_box(1))));
-    group.bench_function("recloser call", |b| b.iter_custom(|calls| both(calls, call)));
+    group.bench_function("recloser call", |b| b.iter_custom(|calls| both(calls, call, call)));
     group.finish();
 }
 
