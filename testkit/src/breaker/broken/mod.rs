@@ -11,6 +11,7 @@ mod control;
 mod eras;
 mod listeners;
 mod policies;
+mod probes;
 mod wrapper;
 
 use std::collections::BTreeSet;
@@ -39,7 +40,8 @@ pub struct Broken {
 /// Every broken breaker.
 #[must_use]
 pub fn broken() -> Vec<Broken> {
-    [calls::BROKEN, eras::BROKEN, control::BROKEN, listeners::BROKEN, policies::BROKEN].concat()
+    [calls::BROKEN, probes::BROKEN, eras::BROKEN, control::BROKEN, listeners::BROKEN, policies::BROKEN]
+        .concat()
 }
 
 /// Runs the suite over a good breaker and over each broken one; what went otherwise than it must, in words.
