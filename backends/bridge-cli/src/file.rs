@@ -9,6 +9,9 @@ use std::sync::Arc;
 use onex_spi::bridge::{BridgeConfig, BridgeProtocol, DeadLetterConfig, Protocol, RoutingRule};
 use onex_spi::provider::{KeyError, Port, Table, Value};
 
+/// The key of a target that asks a circuit.
+const CIRCUIT: &str = "circuit";
+
 /// The protocols that a file may name; for checking, they need not be able to open anything.
 pub(crate) type Protocols = BTreeMap<Protocol, Arc<dyn BridgeProtocol>>;
 
@@ -116,6 +119,8 @@ impl<'a> Reading<'a> {
         };
         if config.is_empty() && target.is_some_and(|target| target.protocol == protocol) {
             config = target?.config.clone();
+            // A dead letter is always tried: it is the last that can be done with its message.
+            config.remove(CIRCUIT);
         } else {
             self.check_end(KEY, &protocol, &config, false);
         }
@@ -127,19 +132,27 @@ impl<'a> Reading<'a> {
             let errors = if is_source { known.check_source(config) } else { known.check_target(config) };
             errors.into_iter().for_each(|error| self.under(&[key], error));
         }
+        if !is_source && config.contains_key(CIRCUIT) {
+            self.needs(&[key, CIRCUIT], Port::CircuitBreaker);
+        }
         let port = match (protocol.as_str(), is_source) {
             ("http", true) => Some(Port::HttpServer),
             ("http", false) => Some(Port::HttpTransport),
             ("kafka", _) => Some(Port::KafkaDriver),
             _ => None,
         };
-        if let (Some(port), Some(ports)) = (port, self.ports)
-            && !ports.contains(&port)
-        {
+        if let Some(port) = port {
+            self.needs(&[key], port);
+        }
+    }
+
+    /// Tells where the profile has no engine that something rests on.
+    fn needs(&mut self, path: &[&str], port: Port) {
+        if self.ports.is_some_and(|ports| !ports.contains(&port)) {
             let section = port.section();
             let message =
                 format!("the profile names no engine for {section}; write {section}.engine = \"..\" in it");
-            self.add(&[key], message);
+            self.add(path, message);
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use onex_bridge::guarded;
 use onex_bridge::http::{HttpProtocol, Listening};
 use onex_bridge::kafka::KafkaProtocol;
 use onex_environment::{Environment, EnvironmentBuilder};
@@ -38,7 +39,8 @@ impl BridgesBuilder {
     fn known(&self) -> Protocols {
         let ours: [Arc<dyn BridgeProtocol>; 2] =
             [Arc::new(HttpProtocol::new()), Arc::new(KafkaProtocol::default())];
-        ours.into_iter().chain(self.protocols.iter().cloned()).map(|known| (known.name(), known)).collect()
+        let all = ours.into_iter().chain(self.protocols.iter().cloned());
+        all.map(|known| (known.name(), guarded(known, None))).collect()
     }
 
     /// The environment's builder, which judges the bridges with the rest of the file.
@@ -100,7 +102,8 @@ async fn start(
     let http = Arc::new(http);
     let kafka = environment.kafka_driver().map_or_else(|_| KafkaProtocol::default(), KafkaProtocol::new);
     let ours: [Arc<dyn BridgeProtocol>; 2] = [http.clone(), Arc::new(kafka)];
-    let protocols = ours.into_iter().chain(own).collect();
+    let breaker = environment.circuit_breaker().ok();
+    let protocols = ours.into_iter().chain(own).map(|known| guarded(known, breaker.clone())).collect();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let bridge = onex_bridge::open(protocols, clock, seed())?;
     let mut bridges = Bridges { environment, http, bridge, running: Vec::new() };

@@ -35,6 +35,7 @@ mod bridges;
 mod check;
 mod conditions;
 mod error;
+mod guarded;
 mod held;
 pub mod http;
 mod ids;
@@ -49,3 +50,4 @@ mod wire;
 
 pub use self::bridges::open;
 pub use self::check::check_rules;
+pub use self::guarded::guarded;

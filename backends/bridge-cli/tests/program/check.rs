@@ -16,7 +16,7 @@ fn everything_that_is_wrong_is_told_at_once_and_where() {
 http_server.engine = "hyper"
 [bridges.a]
 source = { protocol = "htpp" }
-target = { protocol = "kafka", acks = 1 }
+target = { protocol = "kafka", acks = 1, circuit = "orders" }
 rules = [
   { condition = "payload.event == 'x'", to = "logins" },
   { condition = "payload.event =", to = "logins" },
@@ -37,6 +37,10 @@ c = 7
         ("F:4:23: ", "bridges.a.source.protocol: unknown protocol `htpp`; known: `http`, `kafka`"),
         ("F:5:10: ", "bridges.a.target: the profile names no engine for kafka; write kafka.engine = \"..\""),
         ("F:5:32: ", "bridges.a.target.acks: unknown field `acks`"),
+        (
+            "F:5:52: ",
+            "bridges.a.target.circuit: the profile names no engine for breaker; write breaker.engine",
+        ),
         ("F:8:17: ", "bridges.a.rules.2.condition: rule 2, column 15"),
         ("F:9:25: ", "bridges.a.rules.3.too: unknown field `too`"),
         ("F:10:17: ", "bridges.a.rules.4.condition: rule 4, column 1: there is no `bar`"),
@@ -53,7 +57,7 @@ c = 7
     for (line, (place, says)) in told[1..].iter().zip(expected) {
         assert!(line.starts_with(place) && line.contains(says), "{place}{says}\n{line}");
     }
-    assert_eq!(told.last().map(String::as_str), Some("12 errors; nothing was opened"), "{told:#?}");
+    assert_eq!(told.last().map(String::as_str), Some("13 errors; nothing was opened"), "{told:#?}");
     assert!(!told.concat().contains("hunter2"));
 }
 

@@ -64,11 +64,11 @@ async fn messages_are_moved_counted_and_told() {
 const TO_NOBODY: &str = r#"[default]
 http_server.engine = "hyper"
 http.engine = "hyper"
-http.client = { breaker = { name = "orders" }, retry = { max_retries = 0 } }
+http.client.retry.max_retries = 0
 breaker = { engine = "native", defaults = { failure_threshold = 2, open_time = "1h" } }
 [bridges.a]
 source = { protocol = "http", listen = "127.0.0.1:0" }
-target = { protocol = "http", url = "http://127.0.0.1:1", probe = false }
+target = { protocol = "http", url = "http://127.0.0.1:1", probe = false, circuit = "orders" }
 default_route = "/x"
 retry = { max_attempts = 1 }
 "#;
