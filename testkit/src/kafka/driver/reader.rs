@@ -21,6 +21,8 @@ use crate::suite::{CaseResult, Stop};
 
 /// The longest wait of one poll: short, so that many readers can take turns.
 const TURN: Duration = Duration::from_millis(100);
+/// The records of a turn that reads all there is: fewer than a broker answers at once where a case stores many.
+const AT_ONCE: usize = 300;
 
 /// One consumer, what it owns and where it reads.
 #[derive(Debug)]
@@ -195,7 +197,7 @@ impl Reader {
         let mut read = std::mem::take(&mut self.early);
         while ends.iter().any(|(at, end)| self.next.get(at).is_none_or(|next| next < end)) {
             self.late(deadline, || format!("all up to {ends:?}, only up to {:?}", self.next))?;
-            read.extend(self.turn(500).await?);
+            read.extend(self.turn(AT_ONCE).await?);
         }
         Ok(read)
     }
