@@ -37,6 +37,15 @@ impl HttpService for Server {
     }
 }
 
+fn two_failures_open() -> BreakerSetup {
+    let mut setup = BreakerSetup::new(1);
+    setup.defaults = CircuitBreakerConfig::new()
+        .with_failure_threshold(2)
+        .with_success_threshold(1)
+        .with_open_time(OPEN_TIME);
+    setup
+}
+
 async fn deliver(target: &dyn BridgeTarget) -> Result<()> {
     let message = BridgeMessage::new(MessageId::from_u128(7), "{}");
     target.deliver(&"/in".into(), &[message]).await.remove(0).map(|_| ())
@@ -44,11 +53,7 @@ async fn deliver(target: &dyn BridgeTarget) -> Result<()> {
 
 #[tokio::test]
 async fn an_open_circuit_spares_the_target_and_asks_for_another_attempt_when_it_may_admit() {
-    let mut setup = BreakerSetup::new(1);
-    setup.defaults = CircuitBreakerConfig::new()
-        .with_failure_threshold(2)
-        .with_success_threshold(1)
-        .with_open_time(OPEN_TIME);
+    let setup = two_failures_open();
     let clock = setup.manual.clone();
     let shared: Arc<dyn Clock> = Arc::new(clock.clone());
     let breaker: Arc<dyn CircuitBreaker> = Arc::new(ReferenceBreaker::new(setup));
@@ -167,11 +172,7 @@ fn refused() -> Result<()> {
 
 #[tokio::test]
 async fn any_target_asks_the_circuit_that_its_key_names() {
-    let mut setup = BreakerSetup::new(1);
-    setup.defaults = CircuitBreakerConfig::new()
-        .with_failure_threshold(2)
-        .with_success_threshold(1)
-        .with_open_time(OPEN_TIME);
+    let setup = two_failures_open();
     let clock = setup.manual.clone();
     let breaker: Arc<dyn CircuitBreaker> = Arc::new(ReferenceBreaker::new(setup));
     let script: [Answer; 7] = [|| Ok(()), refused, down, late, || Ok(()), busy, || Ok(())];
